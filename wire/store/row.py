@@ -1,0 +1,35 @@
+"""A row of the journal: everything that can cause a message, in the order in which we had it."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Kind(StrEnum):
+    """What a row's body holds."""
+
+    FRAME = "frame"
+    """One WebSocket message from ARI, as it came; not necessarily JSON."""
+    LINK_UP = "link-up"
+    """JSON `{"generation": int}`: the WebSocket is open, frames follow."""
+    LINK_DOWN = "link-down"
+    """JSON `{"reason": str, "detail": str, "last_data_ms": int | null}`: no frames until the next link-up."""
+    SNAPSHOT = "snapshot"
+    """JSON, the PBX's answers by REST: `{"id", "purpose": "link-up" | "audit" | "operator", "nth": 1 | 2,
+    "asked_ms", "answered_ms", "info": {…}, "channels": […], "bridges": […], "variables": {channel_id: {name: value}}}`,
+    `info`, `channels` and `bridges` as ARI gave them (GET /asterisk/info, /channels, /bridges)."""
+    OPERATOR = "operator"
+    """JSON `{"command": str, …}`: what somebody told us to do, as `redrive` or `drop`."""
+    LOST = "lost"
+    """JSON `{"from_ms", "to_ms", "reason", "rows"}`: rows that the journal could not keep."""
+
+
+class Row(NamedTuple):
+    """One row; its position `n` never repeats within a journal's uuid."""
+
+    n: int
+    """Position, from 1, without gaps."""
+    at_ms: int
+    """When we had it, Unix milliseconds of the host's clock."""
+    kind: str
+    """One of `Kind`, as text."""
+    body: bytes
