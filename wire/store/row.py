@@ -20,7 +20,8 @@ class Kind(StrEnum):
     OPERATOR = "operator"
     """JSON `{"command": str, …}`: what somebody told us to do, as `redrive` or `drop`."""
     LOST = "lost"
-    """JSON `{"from_ms", "to_ms", "reason", "rows"}`: rows that the journal could not keep."""
+    """JSON `{"from_ms", "to_ms", "reason": str, "rows": int | null}`: rows that the journal could not keep, or that were
+    damaged on disk; `rows` is null where nobody can say how many."""
 
 
 class Row(NamedTuple):
@@ -33,3 +34,12 @@ class Row(NamedTuple):
     kind: str
     """One of `Kind`, as text."""
     body: bytes
+
+
+class Position(NamedTuple):
+    """A place in a journal: everything up to and including row `n` of the journal named `uuid`."""
+
+    uuid: str
+    """Names the journal; a new journal (the old one lost or damaged) has a new one."""
+    n: int
+    """The last row included; 0 is before the first."""

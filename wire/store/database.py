@@ -1,0 +1,327 @@
+"""SQLite, opened the one way.
+
+Every database of arimon is in WAL mode, has one writer (who holds a `WriterLock`, taken after the fork) and any number
+of readers. Opening for writing makes the directory (0700) and the file (0600), checks the file's integrity, and brings
+its schema up to date; a torn or corrupt file is *set aside* (renamed `NAME.corrupt-TIME`, kept, named in the result)
+and a new one begun, because a damaged database repaired in place is a database nobody can vouch for.
+
+Why these settings:
+
+- `journal_size_limit`: a WAL that one slow reader let grow is cut back at the next reset instead of staying large.
+- Readers are opened `mode=ro` with `query_only`, and read bounded batches that they finish: an open read pins the WAL
+  (144 MB was seen).
+- `busy_timeout`: with one writer, only a checkpoint or a backup ever makes anybody wait; five seconds is far above
+  both.
+- `isolation_level=None`: the module's implicit transactions are off; every BEGIN stands in our code.
+
+A database file must never be opened with `open()` in a process that has it open through SQLite: closing it would drop
+SQLite's POSIX locks (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled). Nothing here does.
+"""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Literal, Self
+
+from wire.store.errors import StoreDamaged, StoreError, StoreForeign, StoreLocked, StoreUnusable, classify
+
+BUSY_TIMEOUT_MS = 5_000
+WAL_LIMIT_BYTES = 8 * 1024 * 1024  # twice what SQLite's automatic checkpoint (1,000 pages) lets a WAL reach
+SUFFIXES = ("", "-wal", "-shm")
+
+
+def now_ms() -> int:
+    """The host's clock, Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a kind of database is made of."""
+
+    name: str
+    """For people: `journal segment`, `ledger`."""
+    application_id: int
+    """SQLite's application_id: tells our files from others'."""
+    steps: tuple[str, ...]
+    """Step i (SQL, one or more statements) brings version i to i + 1; the version (user_version) is their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A database opened for writing."""
+
+    connection: sqlite3.Connection
+    """In autocommit mode; usable from any one thread at a time."""
+    fresh: bool
+    """True if the file was begun now."""
+    set_aside: Path | None
+    """Where the damaged predecessor was moved to; None if there was none."""
+    damage: str | None
+    """What was wrong with it."""
+
+
+class WriterLock:
+    """The right to be the one writer: a POSIX lock on a lock file, with the holder's pid as the file's text.
+
+    A POSIX lock dies with its process, however it dies, and is not inherited by fork, so it must be taken by the
+    process that writes. It does not exclude two holders within one process; a table of what this process holds does.
+    """
+
+    _held: ClassVar[set[tuple[int, str]]] = set()
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+        self._key: tuple[int, str] | None = None
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            StoreLocked: somebody else has it.
+            StoreUnusable: the lock file cannot be made or locked.
+        """
+        key = (os.getpid(), os.path.realpath(self.path))
+        if key in self._held:
+            raise StoreLocked(self.path, os.getpid())
+        try:
+            make_directory(self.path.parent)
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnusable(self.path, error.strerror or str(error)) from error
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            text = os.pread(file, 32, 0)
+            os.close(file)
+            if isinstance(error, BlockingIOError | PermissionError):
+                raise StoreLocked(self.path, int(text) if text.strip().isdigit() else None) from error
+            raise StoreUnusable(self.path, error.strerror or str(error)) from error
+        self._file, self._key = file, key
+        self._held.add(key)
+        # The pid only helps people; a full disk must not keep us from holding the lock.
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Give the lock up. The file stays: unlinking it would let two processes lock two files of one name."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        if self._key is not None:
+            self._held.discard(self._key)
+            self._key = None
+
+    @property
+    def held(self) -> bool:
+        """True while this object holds the lock."""
+        return self._file is not None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents, 0700 each; those that exist are left as they are.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = []
+    while not path.exists():
+        missing.append(path)
+        path = path.parent
+    for each in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            each.mkdir(mode=0o700)
+
+
+def open_writer(
+    path: Path, schema: Schema, *, synchronous: Literal["normal", "full"] = "normal", check: bool = True
+) -> Opened:
+    """Open a database for its one writer, who holds the lock already.
+
+    Args:
+        path: The file; made if missing, set aside if damaged.
+        schema: What it must be.
+        synchronous: `normal` syncs at checkpoints, `full` at every commit too.
+        check: Run SQLite's quick_check (reads the whole file: about 0.3 s per GB from the page cache).
+
+    Raises:
+        StoreUnusable: the disk refuses.
+        StoreForeign: the file is another program's, or of a newer arimon.
+    """
+    try:
+        make_directory(path.parent)
+    except OSError as error:
+        raise StoreUnusable(path, error.strerror or str(error)) from error
+    set_aside, damage = None, None
+    try:
+        connection, fresh = _open(path, schema, synchronous, check)
+    except StoreDamaged as error:
+        damage = error.detail
+        try:
+            set_aside = move_aside(path)
+        except OSError as refused:
+            raise StoreUnusable(path, refused.strerror or str(refused)) from refused
+        connection, fresh = _open(path, schema, synchronous, check)
+    return Opened(connection, fresh, set_aside, damage)
+
+
+def _open(path: Path, schema: Schema, synchronous: str, check: bool) -> tuple[sqlite3.Connection, bool]:
+    connection = None
+    try:
+        # SQLite makes files with the umask's rights, and the WAL with its database's: so the file is made first.
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        version = _pragma(connection, "user_version")
+        application = _pragma(connection, "application_id")
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if (tables and application != schema.application_id) or (application not in (0, schema.application_id)):
+            raise StoreForeign(path, f"is not a {schema.name} of arimon (application_id {application}); move it away")
+        if version > len(schema.steps):
+            raise StoreForeign(
+                path, f"was written by a newer arimon (schema {version}, this one knows {len(schema.steps)}); upgrade"
+            )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if check and tables:
+            findings = [row[0] for row in connection.execute("PRAGMA quick_check(5)")]
+            if findings != ["ok"]:
+                raise StoreDamaged(path, "; ".join(findings))
+        if version < len(schema.steps):
+            _migrate(connection, schema, version)
+    except (sqlite3.Error, OSError, StoreError) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, StoreError):
+            raise
+        known = classify(path, error)
+        if known is None:
+            raise
+        raise known from error
+    return connection, version == 0
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    value = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    assert isinstance(value, int)
+    return value
+
+
+def _migrate(connection: sqlite3.Connection, schema: Schema, version: int) -> None:
+    """All the missing steps and the new version number, or nothing: `executescript` would commit in between."""
+    with transaction(connection):
+        for step in schema.steps[version:]:
+            for statement in _statements(step):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={schema.application_id}")
+        connection.execute(f"PRAGMA user_version={len(schema.steps)}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for piece in script.split(";"):
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement) and statement.strip(" \n;"):
+            yield statement
+            statement = ""
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """BEGIN IMMEDIATE … COMMIT; any exception rolls back and goes on its way."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # After a full disk SQLite may have rolled back by itself; ROLLBACK would then be an error that hides the first.
+        if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        raise
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open a database for reading only; it must exist.
+
+    Raises:
+        StoreUnusable: it does not exist or cannot be read.
+        StoreDamaged: it is no database.
+    """
+    connection = None
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA query_only=1")
+        connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        known = classify(path, error)
+        if known is None:
+            raise
+        raise known from error
+    return connection
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a damaged database (with its WAL) to `NAME.corrupt-TIME`, UTC; return the new name.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target, again = path.with_name(f"{path.name}.corrupt-{stamp}"), 1
+    while target.exists():
+        again += 1
+        target = path.with_name(f"{path.name}.corrupt-{stamp}-{again}")
+    # The WAL goes first: a crash in between leaves a damaged database, which is set aside next time; the other way
+    # round a stray WAL would be replayed into the new file.
+    for suffix in reversed(SUFFIXES):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{target}{suffix}")
+    return target
+
+
+def remove(path: Path) -> int:
+    """Unlink a database with its WAL; return how many bytes its main file had.
+
+    Raises:
+        OSError: it cannot be unlinked.
+    """
+    size = 0
+    for suffix in SUFFIXES:
+        with contextlib.suppress(FileNotFoundError):
+            if not suffix:
+                size = path.stat().st_size
+            os.unlink(f"{path}{suffix}")
+    return size
