@@ -1,4 +1,4 @@
-"""What a supervisor is told about itself and its children, with OTP's words and defaults, checked before anything starts.
+"""What a supervisor is told about itself and its children: OTP's words and defaults, checked before anything starts.
 
     SupervisorSpec(
         strategy=Strategy.ONE_FOR_ONE,
@@ -18,8 +18,8 @@ Deviations from OTP, each with its reason:
   processes.
 - There is no `modules`: nothing here changes code while it runs.
 - An id is text (OTP: any term), since it stands in paths, metrics and process names.
-- `start_timeout`, `delay` and `probe` of a child and `budget` of a supervisor do not exist in OTP. Their defaults switch
-  them off.
+- `start_timeout`, `delay` and `probe` of a child and `budget` of a supervisor do not exist in OTP. Their defaults
+  switch them off.
 """
 
 from dataclasses import dataclass
@@ -93,8 +93,8 @@ class Budget(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """Liveness probe. Deviation: a hung Erlang process is rare and visible to tools, a hung Python process never exits."""
+class LivenessProbe:
+    """Ask a child whether it lives. Deviation: a hung Python process never exits, and a hung one of Erlang is rare."""
 
     interval_ms: int = 2000
     """Time from an answer to the next question, milliseconds."""
@@ -126,7 +126,7 @@ class ChildSpec:
     OTP has this as the option `timeout` of the child's own start_link; here the child cannot measure itself."""
     delay: Delay | None = None
     """Wait before it is started again; None tries at once, as OTP does."""
-    probe: Probe | None = None
+    probe: LivenessProbe | None = None
     """Ask it now and then whether it lives; None never asks, as OTP."""
 
     @property

@@ -44,7 +44,7 @@ class KillChild:
 
 @dataclass(frozen=True, slots=True)
 class ProbeChild:
-    """Ask a child whether it lives. Give its answer as `ProbeAnswered`."""
+    """Ask a child whether it lives. Give its answer as `ChildAnswered`."""
 
     id: str
     generation: int
@@ -83,7 +83,7 @@ class CallError(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class ChildRef:
     """Answer of a call that started a child."""
 
     id: str

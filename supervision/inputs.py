@@ -71,7 +71,7 @@ class TimerFired:
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeAnswered:
+class ChildAnswered:
     """A child answered a liveness probe."""
 
     id: str
@@ -88,7 +88,7 @@ class ProbeSwitched:
 
 @dataclass(frozen=True, slots=True)
 class AskStartChild:
-    """Add a child and start it (OTP: `start_child/2`). Answers `Ok(Started | None)`; None if its start was ignored."""
+    """Add a child and start it (OTP: `start_child/2`). Answers `Ok(ChildRef | None)`; None if its start was ignored."""
 
     caller: object
     """Comes back in the `Reply`."""
@@ -180,7 +180,7 @@ Input = (
     | ChildIgnored
     | ChildExited
     | TimerFired
-    | ProbeAnswered
+    | ChildAnswered
     | ProbeSwitched
     | ShutDown
     | Ask
