@@ -1,19 +1,22 @@
 """Figures as Prometheus reads them: `arimon_<name>{pbx="…", <labels>}`, counters with `_total`, times in seconds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from wire.metrics import names
-from wire.metrics.collector import Figures
-from wire.metrics.distribution import SMALLEST, Distribution, upper_bound
+from wire.metrics.collector import Figures, Place
+from wire.metrics.distribution import BUCKETS, PER_DOUBLING, Distribution, upper_bound
+
+Value = TypeVar("Value")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-BOUNDS = tuple(range(0, 37 * 8 + 1, 8))
-"""Buckets shown: every eighth of ours, which are the powers of two from 1 µs on."""
+SHOWN = range(0, BUCKETS, PER_DOUBLING)
+"""Bounds shown are every eighth of ours, the powers of two from 1 µs to 38 hours: 38 series per distribution."""
 
 
 def text(figures: Figures) -> bytes:
@@ -38,20 +41,43 @@ class _Figures(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """One family for each metric that has a value."""
-        families: dict[str, CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily] = {}
-        for (pbx, (name, *labels)), value in sorted(self._figures.counters.items(), key=_order):
-            family = families.get(name) or families.setdefault(name, CounterMetricFamily(*_head(name)))
-            family.add_metric([pbx or "", *labels], value)
-        for (pbx, (name, *labels)), value in sorted(self._figures.gauges.items(), key=_order):
-            family = families.get(name) or families.setdefault(name, GaugeMetricFamily(*_head(name)))
-            family.add_metric([pbx or "", *labels], value)
-        for (pbx, (name, *labels)), distribution in sorted(self._figures.histograms.items(), key=_order):
-            family = families.get(name) or families.setdefault(name, HistogramMetricFamily(*_head(name)))
-            family.add_metric([pbx or "", *labels], *_buckets(distribution))
-        return iter(families.values())
+        """One family for each metric that has a value, in the order of `names.ALL`."""
+        for metric in names.ALL:
+            name, meaning = f"arimon_{metric.name}", f"{metric.meaning} ({metric.unit})"
+            labels = ("pbx", *metric.labels)
+            family: CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+            if metric.kind == "counter":
+                family = CounterMetricFamily(name, meaning, labels=labels)
+                for values, value in _values(self._figures.counters, metric.name):
+                    family.add_metric(values, value)
+            elif metric.kind == "gauge":
+                family = GaugeMetricFamily(name, meaning, labels=labels)
+                for values, value in _values(self._figures.gauges, metric.name):
+                    family.add_metric(values, value)
+            else:
+                family = HistogramMetricFamily(name, meaning, labels=labels)
+                for values, distribution in _values(self._figures.histograms, metric.name):
+                    family.add_metric(values, _buckets(distribution), distribution.total)
+            if family.samples:
+                yield family
 
 
-def _order(item: tuple[tuple[str | None, tuple[str, ...]], object]) -> tuple[tuple[str, ...], str]:
-    (pbx, key), _ = item
-    return key, pbx or ""
+def _values(places: Mapping[Place, Value], name: str) -> Iterator[tuple[list[str], Value]]:
+    """The label values (PBX first) and the value of each instrument of a metric, in a steady order."""
+    found = [([pbx or "", *labels], value) for (pbx, (metric, *labels)), value in places.items() if metric == name]
+    return iter(sorted(found, key=lambda item: item[0]))
+
+
+def _buckets(distribution: Distribution) -> list[tuple[str, float]]:
+    """Cumulative counts up to each bound that is shown, as Prometheus wants them."""
+    buckets: list[tuple[str, float]] = []
+    seen = 0
+    indices = iter(sorted(distribution.counts))
+    index = next(indices, None)
+    for shown in SHOWN:
+        while index is not None and index <= shown:
+            seen += distribution.counts[index]
+            index = next(indices, None)
+        buckets.append((repr(upper_bound(shown)), seen))
+    buckets.append(("+Inf", distribution.count))
+    return buckets
