@@ -68,6 +68,8 @@ class Pbx(Section):
     """A link that gave no byte for this long, pings included, is dead, seconds."""
     max_frame_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     """A larger WebSocket message closes the link."""
+    max_response_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    """A larger REST answer is an error (10,000 channels are about 8 MB)."""
     retry: Retry = Retry()
     """Delays between attempts to connect."""
     replaced_retry: Positive = 60.0
