@@ -69,9 +69,10 @@ class SinkState:
 
     phase: Phase
     reason: str = ""
-    """One line: what happened and how to mend it. Empty while all is well."""
+    """One line: what happened and how to mend it. Empty while all is well; still told in CONNECTED until `attempt` is
+    back at 0, because a broker that lets us in may yet refuse the first message."""
     attempt: int = 0
-    """Attempts to connect since the sink was last up; 0 when CONNECTED."""
+    """Attempts since the sink last proved itself (settled a message, or stayed up for long); 0 once it has."""
     until_ms: int | None = None
     """When the next attempt is due, Unix milliseconds; None but in BACKING_OFF."""
 
