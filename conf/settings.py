@@ -4,16 +4,51 @@ Read once at the start (`conf.load`), frozen, and passed down the tree. Duration
 the description says otherwise.
 """
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return pattern
+
 
 Seconds = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+# `words` says what a pattern asks for, in errors and in docs/configuration.md.
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        json_schema_extra={"words": "name of up to 64 letters, digits, `_` and `-`"},
+    ),
+]
+AriUrl = Annotated[
+    str,
+    Field(
+        pattern=r"^wss?://[^/@\s]+(/[^\s?#]*)?$",
+        json_schema_extra={"words": "`ws://HOST:PORT/ari` or `wss://HOST:PORT/ari`, without user and password"},
+    ),
+]
+UrlPath = Annotated[
+    str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$", json_schema_extra={"words": "path that begins with `/`"})
+]
+Dotted = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$",
+        json_schema_extra={"words": "letters, digits, `_` and `-`, with dots between"},
+    ),
+]
+Regex = Annotated[str, AfterValidator(_compiles), Field(json_schema_extra={"words": "regular expression"})]
 
 
 class Section(BaseModel):
@@ -42,11 +77,17 @@ class Retry(Section):
     maximum: Positive = 30.0
     """Upper bound of every delay, seconds."""
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.minimum > self.maximum:
+            raise ValueError("minimum is above maximum")
+        return self
+
 
 class Pbx(Section):
     name: Name
     """`server` in every message; names the branch of the tree."""
-    url: Annotated[str, Field(pattern=r"^wss?://[^/@\s]+(/[^\s?#]*)?$")] = "ws://127.0.0.1:8088/ari"
+    url: AriUrl = "ws://127.0.0.1:8088/ari"
     """ARI's address, ws:// or wss://, without credentials."""
     username: str = "arimon"
     """ARI user (ari.conf); a read-only user is enough for watching."""
@@ -76,7 +117,7 @@ class Pbx(Section):
     """Wait after ApplicationReplaced before taking the name back, seconds; doubled each time up to an hour."""
     trunks: tuple[str, ...] = ()
     """Endpoint patterns (fnmatch on `tech/resource`) that are trunks; empty decides by `trunk_contexts`."""
-    trunk_contexts: str = "from-trunk|from-pstn|trunk"
+    trunk_contexts: Regex = "from-trunk|from-pstn|trunk"
     """Regular expression: an endpoint whose channels start in a matching context is a trunk (if `trunks` is empty)."""
 
 
@@ -129,7 +170,7 @@ class Call(Section):
     """Bounds of one call's state."""
     mask_dtmf: bool = False
     """Show `*` in place of every DTMF digit in messages, logs and control output."""
-    mask_dtmf_pattern: str | None = None
+    mask_dtmf_pattern: Regex | None = None
     """Regular expression: digits that match within a call's run of digits are shown as `*`."""
 
 
@@ -191,7 +232,7 @@ class Statsd(Section):
     """StatsD's host."""
     port: Port = 8125
     """StatsD's UDP port."""
-    prefix: str = "arimon"
+    prefix: Dotted = "arimon"
     """First part of every metric's name."""
     interval: Positive = 1.0
     """Time between flushes, seconds."""
@@ -204,7 +245,7 @@ class HealthCheck(Section):
     """Address to listen on."""
     port: Port = 8081
     """TCP port; 0 takes a free one."""
-    path: str = "/health"
+    path: UrlPath = "/health"
     """Path of the check."""
 
 
@@ -215,7 +256,7 @@ class MetricsEndpoint(Section):
     """Address to listen on."""
     port: Port = 8080
     """TCP port; 0 takes a free one."""
-    path: str = "/metrics"
+    path: UrlPath = "/metrics"
     """Path of the metrics."""
 
 
@@ -224,6 +265,13 @@ class Monitoring(Section):
     """Health for load balancers and monitors."""
     metrics: MetricsEndpoint = MetricsEndpoint()
     """Metrics for Prometheus."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        health, metrics = self.health_check, self.metrics
+        if (health.host, health.port, health.path) == (metrics.host, metrics.port, metrics.path):
+            raise ValueError("health_check and metrics have the same address and path")
+        return self
 
 
 class Logging(Section):
@@ -249,6 +297,8 @@ class Supervision(Section):
     """Restarts tolerated within `period` before a supervisor gives up."""
     period: Positive = 10.0
     """Window of `intensity`, seconds."""
+    call_intensity: Count = 20
+    """Restarts tolerated within `period` before one call's actor is given up (its inputs go to quarantine then)."""
     shutdown: Positive = 5.0
     """Time that a process has to stop before SIGKILL, seconds."""
     probe_interval: Positive = 2.0

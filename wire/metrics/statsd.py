@@ -4,11 +4,14 @@ Counters go as what came since the last flush (`|c`), gauges as they are (`|g`).
 milliseconds (`name.p50`, `.p95`, `.p99`, gauges) and its number of values (`name.count`, counter): StatsD's own timers
 would need a packet's line per event.
 
-UDP asks nobody whether the host is there. What can fail is the lookup of its name and the socket; both are counted and
-tried again at the next flush.
+UDP asks nobody whether the host is there. What can fail is the lookup of its name: counted, and tried again at the next
+flush.
 """
 
+import math
 import re
+import socket
+import time
 from collections.abc import Iterator
 
 import statsd
@@ -18,6 +21,9 @@ from wire.metrics.collector import Figures, Place
 
 DATAGRAM = 1432
 """Bytes per datagram: fits an Ethernet frame with room for tunnels, as StatsD's documentation advises."""
+
+LOOKUP_EVERY = 60.0
+"""The host's name is looked up again after this time, as it may have moved; seconds."""
 
 QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
@@ -30,7 +36,9 @@ class StatsdSender:
 
     def __init__(self, options: Statsd) -> None:
         self._options = options
+        self._prefix = ".".join(UNSAFE.sub("_", part) for part in options.prefix.split(".")) or None
         self._client: statsd.StatsClient | None = None
+        self._looked_up = 0.0
         self.failures = 0
         """Flushes that could not be sent, in all."""
         self.error: str | None = None
@@ -45,23 +53,25 @@ class StatsdSender:
         Returns:
             Whether the datagrams left this host.
         """
-        try:
-            if self._client is None:
-                self._client = statsd.StatsClient(
-                    self._options.host, self._options.port, prefix=self._options.prefix or None, maxudpsize=DATAGRAM
-                )
-            with self._client.pipeline() as pipe:
-                for name, value, kind in lines(figures):
-                    if kind == "counter":
-                        pipe.incr(name, value)
-                    else:
-                        pipe.gauge(name, value)
-        except OSError as error:
-            self.failures += 1
-            self.error = f"{self._options.host}:{self._options.port}: {error}"
-            self.close()
-            return False
-        self.error = None
+        now = time.monotonic()
+        if self._client is None or now - self._looked_up > LOOKUP_EVERY:
+            try:
+                client = self._open()
+            except OSError as error:
+                self.error = f"{self._options.host}:{self._options.port}: {error}"
+                if self._client is None:
+                    self.failures += 1
+                    return False
+            else:
+                self.close()
+                self._client, self._looked_up, self.error = client, now, None
+        assert self._client is not None
+        with self._client.pipeline() as pipe:  # what its socket refuses is lost and not told; so is UDP
+            for name, value, kind in lines(figures):
+                if kind == "counter":
+                    pipe.incr(name, value)
+                else:
+                    pipe.gauge(name, value)
         return True
 
     def close(self) -> None:
@@ -70,6 +80,13 @@ class StatsdSender:
             self._client.close()
             self._client = None
 
+    def _open(self) -> statsd.StatsClient:
+        host, port = self._options.host, self._options.port
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][0]
+        return statsd.StatsClient(
+            host, port, prefix=self._prefix, maxudpsize=DATAGRAM, ipv6=family == socket.AF_INET6
+        )
+
 
 def lines(figures: Figures) -> Iterator[tuple[str, float, str]]:
     """What is sent for these figures: (name without prefix, value, counter or gauge), in order of the names."""
@@ -77,7 +94,8 @@ def lines(figures: Figures) -> Iterator[tuple[str, float, str]]:
     for place, value in figures.counters.items():
         found.append((path(place), _short(value), "counter"))
     for place, value in figures.gauges.items():
-        found.append((path(place), _short(value), "gauge"))
+        if math.isfinite(value):
+            found.append((path(place), _short(value), "gauge"))
     for place, distribution in figures.histograms.items():
         name = path(place)
         found.append((f"{name}.count", distribution.count, "counter"))
