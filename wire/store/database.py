@@ -24,7 +24,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Literal, Self
@@ -164,25 +164,25 @@ def open_writer(
         StoreForeign: the file is another program's, or of a newer arimon.
     """
     try:
-        make_directory(path.parent)
-    except OSError as error:
-        raise StoreUnusable(path, error.strerror or str(error)) from error
-    set_aside, damage = None, None
-    try:
-        connection, fresh = _open(path, schema, synchronous, check)
+        return open_sound(path, schema, synchronous=synchronous, check=check)
     except StoreDamaged as error:
-        damage = error.detail
-        try:
-            set_aside = move_aside(path)
-        except OSError as refused:
-            raise StoreUnusable(path, refused.strerror or str(refused)) from refused
-        connection, fresh = _open(path, schema, synchronous, check)
-    return Opened(connection, fresh, set_aside, damage)
+        set_aside = move_aside(path)
+        opened = open_sound(path, schema, synchronous=synchronous, check=check)
+        return replace(opened, set_aside=set_aside, damage=error.detail)
 
 
-def _open(path: Path, schema: Schema, synchronous: str, check: bool) -> tuple[sqlite3.Connection, bool]:
+def open_sound(
+    path: Path, schema: Schema, *, synchronous: Literal["normal", "full"] = "normal", check: bool = True
+) -> Opened:
+    """As open_writer, but a damaged file is left where it is.
+
+    Raises:
+        StoreDamaged: the file is torn or corrupt.
+        StoreUnusable, StoreForeign: as open_writer.
+    """
     connection = None
     try:
+        make_directory(path.parent)
         # SQLite makes files with the umask's rights, and the WAL with its database's: so the file is made first.
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -222,7 +222,7 @@ def _open(path: Path, schema: Schema, synchronous: str, check: bool) -> tuple[sq
         if known is None:
             raise
         raise known from error
-    return connection, version == 0
+    return Opened(connection, fresh=version == 0, set_aside=None, damage=None)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
@@ -248,6 +248,18 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement) and statement.strip(" \n;"):
             yield statement
             statement = ""
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite or the system raises about the disk or the file into our errors; our own faults pass."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        known = classify(path, error)
+        if known is None:
+            raise
+        raise known from error
 
 
 @contextlib.contextmanager
@@ -297,7 +309,7 @@ def move_aside(path: Path) -> Path:
     """Rename a damaged database (with its WAL) to `NAME.corrupt-TIME`, UTC; return the new name.
 
     Raises:
-        OSError: it cannot be renamed.
+        StoreUnusable: it cannot be renamed.
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target, again = path.with_name(f"{path.name}.corrupt-{stamp}"), 1
@@ -307,21 +319,30 @@ def move_aside(path: Path) -> Path:
     # The WAL goes first: a crash in between leaves a damaged database, which is set aside next time; the other way
     # round a stray WAL would be replayed into the new file.
     for suffix in reversed(SUFFIXES):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             os.rename(f"{path}{suffix}", f"{target}{suffix}")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StoreUnusable(path, error.strerror or str(error)) from error
     return target
 
 
-def remove(path: Path) -> int:
-    """Unlink a database with its WAL; return how many bytes its main file had.
+def disk_size(path: Path) -> int:
+    """Size of a database with its WAL, bytes; 0 if it does not exist."""
+    size = 0
+    for suffix in SUFFIXES:
+        with contextlib.suppress(FileNotFoundError):
+            size += os.stat(f"{path}{suffix}").st_size
+    return size
+
+
+def remove(path: Path) -> None:
+    """Unlink a database with its WAL, if it exists.
 
     Raises:
         OSError: it cannot be unlinked.
     """
-    size = 0
     for suffix in SUFFIXES:
         with contextlib.suppress(FileNotFoundError):
-            if not suffix:
-                size = path.stat().st_size
             os.unlink(f"{path}{suffix}")
-    return size

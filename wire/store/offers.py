@@ -92,7 +92,9 @@ class Tick:
     """The deadline has come."""
 
 
-Input = Added | Loaded | Unparked | PublisherUp | PublisherDown | Accepted | Confirmed | Failed | Returned | Withdraw | Tick
+Input = (
+    Added | Loaded | Unparked | PublisherUp | PublisherDown | Accepted | Confirmed | Failed | Returned | Withdraw | Tick
+)
 
 # Commands
 

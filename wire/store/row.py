@@ -20,8 +20,8 @@ class Kind(StrEnum):
     OPERATOR = "operator"
     """JSON `{"command": str, …}`: what somebody told us to do, as `redrive` or `drop`."""
     LOST = "lost"
-    """JSON `{"from_ms", "to_ms", "reason": str, "rows": int | null}`: rows that the journal could not keep, or that were
-    damaged on disk; `rows` is null where nobody can say how many."""
+    """JSON `{"from_ms", "to_ms", "reason": str, "rows": int | null}`: rows that the journal could not keep, or that
+    were damaged on disk; `rows` is null where nobody can say how many."""
 
 
 class Row(NamedTuple):

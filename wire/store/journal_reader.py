@@ -1,0 +1,322 @@
+"""The journal's reader. See wire/store/journal.py for the whole.
+
+It keeps no place: every read says from where, so a reader that was restarted, or a second one, reads the same. Each
+read is one bounded SELECT that is finished before it returns (an open one would pin the WAL). The one subtle moment is
+the end of a segment: the writer may have committed to it between our empty read and its beginning of the next, so the
+next is entered only after a second look at this one.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from wire.store.database import disk_size, open_reader
+from wire.store.errors import StoreDamaged, StoreUnusable, classify
+from wire.store.row import Kind, Position, Row
+from wire.store.segment import Segment, checksum, index_of, list_segments
+
+EXPORT_ROWS = 1000
+EXPORT_BYTES = 4 * 1024 * 1024
+
+
+class Batch(NamedTuple):
+    """Some rows in order, of one journal."""
+
+    uuid: str
+    """The journal they are of: another than was asked for when that one has ended and a later one was begun. If its
+    first row is then no `lost` row, the old one was not damaged but removed by somebody."""
+    rows: list[Row]
+    """At least one, n without gaps: what is damaged or missing is told by one `lost` row, whose n is the last of it."""
+
+
+class JournalRange(NamedTuple):
+    """What a journal directory holds."""
+
+    first: Position | None
+    """The oldest row kept; None if there are no rows."""
+    last: Position | None
+    """The newest row."""
+    first_ms: int | None
+    """When we had the oldest, Unix milliseconds."""
+    last_ms: int | None
+    """When we had the newest, Unix milliseconds."""
+    segments: int
+    """Segments in use."""
+    bytes: int
+    """Their size on disk, WAL included."""
+    set_aside: tuple[str, ...]
+    """Files set aside as damaged."""
+
+
+class JournalReader:
+    """Reads a journal while its writer writes, from the same process or another. For one thread at a time.
+
+    Args:
+        directory: The journal's; it need not exist yet.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._segments: list[Segment] = []
+        self._aside: list[Segment] = []
+        self._open: tuple[Segment, sqlite3.Connection] | None = None
+
+    def read(self, after: Position | None, rows: int, max_bytes: int) -> Batch | None:
+        """The next rows after a position.
+
+        Args:
+            after: Where the last read ended; None begins with the oldest row kept.
+            rows: Most rows to give.
+            max_bytes: Stop at the row whose body brings their bodies' sum to this size.
+
+        Returns:
+            None if there are none yet.
+
+        Raises:
+            StoreUnusable: the disk refuses.
+            StoreDamaged: the end of what the writer is writing cannot be read; the writer will begin a new journal.
+        """
+        place = self._place(after)
+        if place is None:
+            return None
+        segment, n = place
+        while True:
+            got = self._select(segment, n, rows, max_bytes)
+            if not got:
+                following = self._following(segment)
+                got = self._select(segment, n, rows, max_bytes) if following is not None else []
+                if not got:
+                    if following is None:
+                        return None
+                    if following.uuid != segment.uuid:
+                        n = following.first_n - 1
+                    elif following.first_n > n + 1:
+                        lost = _lost(following.first_n - 1, n, segment.begun_ms, following.begun_ms, "rows are missing")
+                        return Batch(segment.uuid, [lost])
+                    segment = following
+                    continue
+            if got[0].n != n + 1 and got[0].kind != Kind.LOST:
+                got.insert(0, _lost(got[0].n - 1, n, segment.begun_ms, got[0].at_ms, "rows are missing"))
+            return Batch(segment.uuid, got)
+
+    def range(self) -> JournalRange:
+        """First and last position, and the size on disk."""
+        self._look()
+        first = last = None
+        for segment in self._segments:
+            first = first or self._edge(segment, "ASC")
+        for segment in reversed(self._segments):
+            last = last or self._edge(segment, "DESC")
+        return JournalRange(
+            first=first[0] if first else None,
+            last=last[0] if last else None,
+            first_ms=first[1] if first else None,
+            last_ms=last[1] if last else None,
+            segments=len(self._segments),
+            bytes=sum(disk_size(segment.path) for segment in self._segments),
+            set_aside=tuple(str(segment.path) for segment in self._aside),
+        )
+
+    def uuid(self) -> str | None:
+        """The newest journal's name; None if there is none."""
+        self._look()
+        return self._segments[-1].uuid if self._segments else None
+
+    def position_at(self, at_ms: int) -> Position | None:
+        """Where to read from for the rows had since a time (`rebuild_window`).
+
+        Args:
+            at_ms: Unix milliseconds.
+
+        Returns:
+            The position before the first such row of the newest segment that begins before it; None: from the oldest.
+        """
+        self._look()
+        for segment in reversed(self._segments):
+            if segment.begun_ms >= at_ms:
+                continue
+            connection = self._connect(segment)
+            if connection is None:
+                break
+            n = connection.execute("SELECT min(n) FROM row WHERE at_ms >= ?", (at_ms,)).fetchone()[0]
+            if n is None:
+                n = (connection.execute("SELECT max(n) FROM row").fetchone()[0] or segment.first_n - 1) + 1
+            return Position(segment.uuid, n - 1)
+        return None
+
+    def export(self, after: Position | None = None, upto: Position | None = None) -> Iterator[bytes]:
+        """Rows as lines that `arimon-ctl replay` reads, newline included.
+
+        Args:
+            after: As for read().
+            upto: The last row to give; None ends with what is committed.
+        """
+        while (batch := self.read(after, EXPORT_ROWS, EXPORT_BYTES)) is not None:
+            for row in batch.rows:
+                if upto is not None and batch.uuid == upto.uuid and row.n > upto.n:
+                    return
+                yield export_line(row)
+            after = Position(batch.uuid, batch.rows[-1].n)
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+    def _look(self) -> None:
+        self._segments, self._aside = list_segments(self._directory)
+
+    def _place(self, after: Position | None) -> tuple[Segment, int] | None:
+        """The segment to read, and the row after which; None if there is nothing (yet)."""
+        if after is None:
+            self._look()
+            return (self._segments[0], self._segments[0].first_n - 1) if self._segments else None
+        index = index_of(self._segments, after.uuid, after.n)
+        if index is None:
+            self._look()
+            index = index_of(self._segments, after.uuid, after.n)
+        if index is not None:
+            segment = self._segments[index]
+            return segment, after.n
+        # That journal is gone altogether. Where its damaged remains are kept, they tell which one came next; otherwise
+        # only the newest can be later than what was read: an older one may have been read before.
+        remains = [segment.ordinal for segment in self._aside if segment.uuid == after.uuid]
+        if remains:
+            later = [segment for segment in self._segments if segment.ordinal > max(remains)]
+        else:
+            later = [segment for segment in self._segments if segment.uuid == self._segments[-1].uuid]
+        return (later[0], later[0].first_n - 1) if later else None
+
+    def _following(self, segment: Segment) -> Segment | None:
+        self._look()
+        return next((each for each in self._segments if each.ordinal > segment.ordinal), None)
+
+    def _connect(self, segment: Segment) -> sqlite3.Connection | None:
+        """The connection to a segment, the only one kept; None if it has been unlinked."""
+        if self._open is not None and self._open[0] == segment:
+            return self._open[1]
+        self.close()
+        try:
+            connection = open_reader(segment.path)
+        except StoreUnusable:
+            if segment.path.exists():
+                raise
+            return None
+        self._open = (segment, connection)
+        return connection
+
+    def _select(self, segment: Segment, n: int, rows: int, max_bytes: int) -> list[Row]:
+        connection = self._connect(segment)
+        return [] if connection is None else self._sound(connection, segment, n, rows, max_bytes)
+
+    def _sound(self, connection: sqlite3.Connection, segment: Segment, n: int, rows: int, max_bytes: int) -> list[Row]:
+        """Sound rows after n; if the very first is damaged, a `lost` row for it and all damaged ones behind it."""
+        got: list[Row] = []
+        size = 0
+        try:
+            cursor = connection.execute(
+                "SELECT n, at_ms, kind, body, crc FROM row WHERE n > ? ORDER BY n LIMIT ?", (n, rows)
+            )
+            try:
+                for number, at_ms, kind, body, crc in cursor:
+                    if not _is_sound(at_ms, body, crc):
+                        raise StoreDamaged(segment.path, f"row {number} has another checksum")
+                    got.append(Row(number, at_ms, kind, body))
+                    size += len(body)
+                    if size >= max_bytes:
+                        break
+            finally:
+                cursor.close()  # ends the read
+        except (sqlite3.Error, UnicodeDecodeError, StoreDamaged) as error:
+            known = classify(segment.path, error) if isinstance(error, sqlite3.Error) else error
+            if isinstance(known, StoreUnusable) or known is None:
+                raise (known or error) from error
+            return got or [self._past_damage(connection, segment, n)]
+        return got
+
+    def _past_damage(self, connection: sqlite3.Connection, segment: Segment, n: int) -> Row:
+        """A `lost` row from n + 1 to before the next row that can be read, found by doubling steps, then halving."""
+        low, step = n + 1, 1
+        while True:
+            found = self._probe(connection, segment, low + step)
+            if found is not None:
+                break
+            step *= 2
+        high = low + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            tried = self._probe(connection, segment, middle)
+            if tried is None:
+                low = middle
+            else:
+                high, found = middle, tried
+        number, at_ms = found
+        return _lost(number - 1, n, segment.begun_ms, at_ms, "rows were damaged on disk")
+
+    def _probe(self, connection: sqlite3.Connection, segment: Segment, n: int) -> tuple[int, int] | None:
+        """The first row from n on as (n, at_ms), None if it cannot be read; beyond the last row, what comes next.
+
+        Raises:
+            StoreDamaged: the end of the last segment cannot be read, so nobody knows (here) where it is.
+        """
+        try:
+            row = connection.execute(
+                "SELECT n, at_ms, body, crc FROM row WHERE n >= ? ORDER BY n LIMIT 1", (n,)
+            ).fetchone()
+            if row is not None:
+                return (row[0], row[1]) if _is_sound(row[1], row[2], row[3]) else None
+            last = connection.execute("SELECT max(n) FROM row").fetchone()[0]
+        except sqlite3.Error as error:
+            known = classify(segment.path, error)
+            if not isinstance(known, StoreDamaged):
+                raise (known or error) from error
+            last = None
+        following = self._following(segment)
+        if following is not None and following.uuid == segment.uuid:
+            return (following.first_n, following.begun_ms) if n >= following.first_n else None
+        if last is not None and n > last:
+            return (last + 1, segment.begun_ms)
+        # Ten million rows of a kilobyte are far more than any segment holds.
+        if n > segment.first_n + 10_000_000:
+            raise StoreDamaged(segment.path, "its end cannot be read")
+        return None
+
+    def _edge(self, segment: Segment, order: str) -> tuple[Position, int] | None:
+        connection = self._connect(segment)
+        if connection is None:
+            return None
+        try:
+            row = connection.execute(f"SELECT n, at_ms FROM row ORDER BY n {order} LIMIT 1").fetchone()  # noqa: S608
+        except sqlite3.DatabaseError as error:
+            if isinstance(classify(segment.path, error), StoreDamaged):
+                return None  # the range tells what can be read
+            raise
+        return (Position(segment.uuid, row[0]), row[1]) if row else None
+
+
+def _is_sound(at_ms: object, body: object, crc: object) -> bool:
+    return isinstance(at_ms, int) and isinstance(body, bytes) and checksum(at_ms, body) == crc
+
+
+def _lost(last: int, after: int, from_ms: int, to_ms: int, reason: str) -> Row:
+    told = {"from_ms": min(from_ms, to_ms), "to_ms": to_ms, "reason": reason, "rows": last - after}
+    return Row(last, to_ms, Kind.LOST.value, orjson.dumps(told))
+
+
+def export_line(row: Row) -> bytes:
+    """A row as one line of JSON: `body` holds its JSON as it came, or `text` a body that is no JSON.
+
+    A byte that is no UTF-8 is written as `\\xNN`: that is no escape of JSON, so broken JSON stays broken.
+    """
+    try:
+        body: object = orjson.loads(row.body)
+    except orjson.JSONDecodeError:
+        told: dict[str, object] = {"text": row.body.decode("utf-8", "backslashreplace")}
+    else:
+        # As it came, unless it is spread over lines: numbers too large for orjson would not survive being read.
+        told = {"body": body if b"\n" in row.body or b"\r" in row.body else orjson.Fragment(row.body)}
+    return orjson.dumps({"n": row.n, "at_ms": row.at_ms, "kind": row.kind, **told}, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,96 @@
+"""A segment: one SQLite file with a stretch of a journal's rows. Its name says all that an index would.
+
+`00000042-180001-1795337565516-9f1c….journal` is the 42nd segment ever begun in this directory; its first row is n =
+180001 of the journal with that uuid, and was had at that Unix millisecond. So a reader knows every segment's place
+without opening it, also when it cannot be opened any more. Ordinals are never used again, not even after damage: a
+segment that was set aside (`….journal.corrupt-TIME`) keeps its place in the order.
+"""
+
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from wire.store.database import Schema
+
+SUFFIX = ".journal"
+_ASIDE = SUFFIX + ".corrupt-"
+
+SCHEMA = Schema(
+    name="journal segment",
+    application_id=0x41724A6C,  # "ArJl"
+    steps=(
+        """
+        CREATE TABLE row (
+            n INTEGER PRIMARY KEY,   -- given by the writer, never by SQLite, which would start again at 1 when emptied
+            at_ms INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            body BLOB NOT NULL,
+            crc INTEGER NOT NULL     -- SQLite notices damage to its structure, not to a body
+        );
+        CREATE TABLE origin (        -- one row: can this file's end be trusted after a power cut?
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            boot_id TEXT NOT NULL,   -- the boot of the host in which it was last opened for writing
+            clean INTEGER NOT NULL,  -- 1 after a clean close
+            synchronous TEXT NOT NULL
+        );
+        """,
+    ),
+)
+
+
+class Segment(NamedTuple):
+    """A segment, as its file's name tells it. Sorts in the order of beginning."""
+
+    ordinal: int
+    first_n: int
+    begun_ms: int
+    """at_ms of its first row."""
+    uuid: str
+    path: Path
+
+
+def segment_path(directory: Path, ordinal: int, first_n: int, begun_ms: int, uuid: str) -> Path:
+    """The file's name."""
+    return directory / f"{ordinal:08d}-{first_n}-{begun_ms}-{uuid}{SUFFIX}"
+
+
+def list_segments(directory: Path) -> tuple[list[Segment], list[Segment]]:
+    """The segments of a directory in order: those in use, and those set aside as damaged.
+
+    A directory that does not exist has none.
+    """
+    kept: list[Segment] = []
+    aside: list[Segment] = []
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return kept, aside
+    for name in names:
+        base, mark, rest = name.partition(_ASIDE)
+        if mark:
+            base += SUFFIX
+        elif not name.endswith(SUFFIX):
+            continue
+        if mark and rest.endswith(("-wal", "-shm")):
+            continue
+        ordinal, first_n, begun_ms, uuid = (*base.removesuffix(SUFFIX).split("-", 3), "", "", "")[:4]
+        if ordinal.isdigit() and first_n.isdigit() and begun_ms.isdigit() and uuid:
+            segment = Segment(int(ordinal), int(first_n), int(begun_ms), uuid, directory / name)
+            (aside if mark else kept).append(segment)
+    return sorted(kept), sorted(aside)
+
+
+def index_of(segments: Sequence[Segment], uuid: str, n: int) -> int | None:
+    """The index of the segment that holds row n + 1 of the journal, or would; None if the journal has no segment."""
+    found = None
+    for index, segment in enumerate(segments):
+        if segment.uuid == uuid and (found is None or segment.first_n <= n + 1):
+            found = index
+    return found
+
+
+def checksum(at_ms: int, body: bytes) -> int:
+    """CRC-32 of a row's body, begun with its time."""
+    return zlib.crc32(body, at_ms & 0xFFFFFFFF)
