@@ -84,7 +84,7 @@ class AriRest:
 
         Args:
             method: GET, POST, PUT or DELETE.
-            path: the parts between the slashes, unquoted: `"channels", channel_id, "variable"`; a part may hold anything.
+            path: the parts between the slashes, unquoted: `"channels", channel_id, "variable"`; any text will do.
             query: query parameters, unquoted.
             json: a body, or None for none.
 
