@@ -1,0 +1,411 @@
+"""What Asterisk itself says about each call: its CEL and CDR, read as facts.
+
+Definitions
+-----------
+*Channel*: a uniqueid with a CHAN_START. Others appear in CEL only as companions (CBAnn, Recorder: announcer and
+recorder channels that Asterisk hides from ARI too). A snoop channel (an ear, no party) has a call of its own with a
+CDR row of its own; as a leg it is not demanded (truth.md: legs are "every channel but snoops"), and in another call
+it would be a fault.
+
+*Stays*: CEL writes a channel's linkedid in each of its rows. It changes only when calls meet (bridge, pickup,
+retrieval), so a channel's distinct linkedids in order of time are the calls it was in: `a` then `b` means a leg in
+`a` with `moved_to` b, and a leg in `b`.
+
+*Call*: a linkedid that some channel stayed in. It has ended when LINKEDID_END says so: for a younger call that is the
+moment when the last channel left it, whether by dying or by moving on.
+
+*Oldest channel*: the one whose uniqueid is the linkedid.
+
+*Hang-up side*: HANGUP's `hangupsource` of the oldest channel. It names a channel, `dialplan/…`, or nobody. It is looked
+at *through Local channels*, because a Local half has no will of its own: if it names nobody and the oldest channel's
+last companion was a Local half, the other half is asked (recording 12b: the agent behind a queue's Local member
+hung up); and if the oldest channel is itself a Local half (a click-to-call by AMI, 15e), the origin is the party
+behind it.
+
+*Watched*: the time in which the recorder's websocket was open and heard anything (rest.json `ws`; after
+ApplicationReplaced it is deaf though open). What CEL says of any other time nobody can derive from events, so it is
+neither demanded nor counted: recordings 21c, 22, 22b and 22c. Nothing else is left out by name.
+
+*Artefact rows* of the CDR (truth.md): no dstchannel and lastapp `AppDial…`; they repeat another row's party B.
+"""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tests.truth import recordings
+
+HIDDEN = ("CBAnn/", "Recorder/", "Announcer/")
+"""Technologies of channels that Asterisk keeps for itself."""
+
+ORIGIN, DESTINY, SYSTEM = "origin", "destiny", "system"
+
+
+def microseconds(epoch: str) -> int:
+    """CEL's and CDR's "1795337565.516338" as integer microseconds."""
+    return int(Decimal(epoch) * 1_000_000)
+
+
+@dataclass(slots=True)
+class BridgeStay:
+    """A channel's time in a bridge."""
+
+    bridge: str
+    channel: str
+    """Uniqueid."""
+    enter: int
+    """Microseconds."""
+    exit: int | None = None
+    """Microseconds; None if CEL never says."""
+
+    def overlap(self, other: "BridgeStay") -> tuple[int, int] | None:
+        """From when to when both were in the same bridge; None if never."""
+        if self.bridge != other.bridge or self.exit is None or other.exit is None:
+            return None
+        met, parted = max(self.enter, other.enter), min(self.exit, other.exit)
+        return (met, parted) if met <= parted else None
+
+
+@dataclass(slots=True)
+class Channel:
+    """What CEL says about a channel. Times are microseconds."""
+
+    uniqueid: str
+    name: str
+    start: int
+    answer: int | None = None
+    answered_in: str | None = None
+    """Linkedid that it had when it was answered."""
+    end: int | None = None
+    cause: int | None = None
+    hangup_source: str = ""
+    stays: list[str] = field(default_factory=list)
+    """Linkedids, in order of time."""
+    bridges: list[BridgeStay] = field(default_factory=list)
+
+    @property
+    def is_snoop(self) -> bool:
+        return self.name.startswith("Snoop/")
+
+    @property
+    def pair(self) -> str | None:
+        """Name of the other half, of a Local channel."""
+        if self.name.startswith("Local/") and self.name[-2:] in (";1", ";2"):
+            return self.name[:-1] + ("2" if self.name.endswith("1") else "1")
+        return None
+
+
+@dataclass(slots=True)
+class Call:
+    """What CEL says about a call. Times are microseconds."""
+
+    linkedid: str
+    channels: list[str] = field(default_factory=list)
+    """Uniqueids of those that were ever in it."""
+    end: int | None = None
+    """LINKEDID_END."""
+    merged_into: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CdrRow:
+    """A row of the CDR. Times are microseconds."""
+
+    number: int
+    """Its line in the file; the header is line 1."""
+    uniqueid: str
+    linkedid: str
+    channel: str
+    dst_channel: str | None
+    src: str
+    lastapp: str
+    lastdata: str
+    start: int
+    answer: int | None
+    end: int
+    billsec: int
+    disposition: str
+
+    @property
+    def is_artefact(self) -> bool:
+        return self.dst_channel is None and self.lastapp.startswith("AppDial")
+
+    @property
+    def is_answered(self) -> bool:
+        """An answered row in truth.md's sense: it says ANSWERED, and somebody would be billed for it."""
+        return self.disposition == "ANSWERED" and self.billsec > 0 and not self.is_artefact
+
+    @property
+    def is_dialled(self) -> bool:
+        """Whether party A dialled party B in the application that the row names.
+
+        CDR does not say so; lastdata does: Queue dials its members, Dial the endpoints it lists. After a transfer,
+        pickup or retrieval the row still shows the Dial of before, whose lastdata does not list B's endpoint.
+        """
+        if self.dst_channel is None:
+            return False
+        if self.lastapp == "Queue":
+            return True
+        endpoint = self.dst_channel.rpartition("-")[0]
+        technology, _, resource = endpoint.partition("/")
+        dialled = self.lastdata.split(",", 1)[0].split("&")
+        return self.lastapp == "Dial" and any(
+            target.startswith(f"{technology}/")
+            and (target.partition("/")[2].split("/")[0] == resource or resource in target)
+            for target in dialled
+        )
+
+    def __str__(self) -> str:
+        return f"CDR line {self.number}: {self.channel} > {self.dst_channel or '-'} ({self.lastapp})"
+
+
+class Oracle:
+    """Everything Asterisk wrote about one recording.
+
+    Args:
+        cel: CEL's rows.
+        cdr: CDR's rows.
+        watched: From when to when events were heard, microseconds; None means all the time.
+    """
+
+    def __init__(
+        self,
+        cel: Sequence[dict[str, str]],
+        cdr: Sequence[dict[str, str]],
+        watched: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        self.channels: dict[str, Channel] = {}
+        self.calls: dict[str, Call] = {}
+        self.linkedids: set[str] = set()
+        """Every linkedid that CEL names, snoops' own included."""
+        self._watched = watched
+        self._read_cel(cel)
+        self._by_name: dict[tuple[str, str], Channel] = {
+            (linkedid, channel.name): channel for channel in self.channels.values() for linkedid in channel.stays
+        }
+        self._in_bridge: dict[str, list[BridgeStay]] = defaultdict(list)
+        for channel in self.channels.values():
+            for stay in channel.bridges:
+                self._in_bridge[stay.bridge].append(stay)
+        self.rows = [_cdr_row(number, row) for number, row in enumerate(cdr, start=2)]
+
+    def _read_cel(self, cel: Sequence[dict[str, str]]) -> None:
+        ends: dict[str, int] = {}
+        for row in cel:
+            self.linkedids.add(row["linkedid"])
+            at, uniqueid = microseconds(row["eventtime"]), row["uniqueid"]
+            if row["eventtype"] == "CHAN_START" and not row["channame"].startswith(HIDDEN):
+                self.channels[uniqueid] = Channel(uniqueid, row["channame"], at)
+            if row["eventtype"] == "LINKEDID_END":
+                ends[row["linkedid"]] = at
+            channel = self.channels.get(uniqueid)
+            if channel is not None:
+                self._read_row(channel, row, at)
+        for channel in self.channels.values():
+            for linkedid, following in zip(channel.stays, [*channel.stays[1:], None], strict=True):
+                call = self.calls.setdefault(linkedid, Call(linkedid, end=ends.get(linkedid)))
+                call.channels.append(channel.uniqueid)
+                call.merged_into = call.merged_into or following
+
+    @staticmethod
+    def _read_row(channel: Channel, row: dict[str, str], at: int) -> None:
+        if row["linkedid"] not in channel.stays:
+            channel.stays.append(row["linkedid"])
+        match row["eventtype"]:
+            case "ANSWER" if channel.answer is None:
+                channel.answer, channel.answered_in = at, row["linkedid"]
+            case "HANGUP":
+                told = json.loads(row["eventextra"])
+                channel.cause, channel.hangup_source = told["hangupcause"], told["hangupsource"]
+            case "CHAN_END":
+                channel.end = at
+            case "BRIDGE_ENTER":
+                channel.bridges.append(BridgeStay(_bridge(row), channel.uniqueid, at))
+            case "BRIDGE_EXIT":
+                for stay in channel.bridges:
+                    if stay.bridge == _bridge(row) and stay.exit is None:
+                        stay.exit = at
+
+    # -- what could be seen
+
+    def answered_by_then(self, channel: Channel, linkedid: str) -> bool:
+        """Whether a channel had been answered when it left a call that it stayed in."""
+        if channel.answered_in is None:
+            return False
+        return channel.stays.index(channel.answered_in) <= channel.stays.index(linkedid)
+
+    def seen(self, *times: int | None) -> bool:
+        """Whether events of all these times were heard; a time that does not exist was not."""
+        return all(
+            at is not None and (self._watched is None or any(begin <= at <= end for begin, end in self._watched))
+            for at in times
+        )
+
+    def call_seen_to_end(self, call: Call) -> bool:
+        """Whether a finished-call can be demanded: the ends of all its channels were heard."""
+        return call.end is not None and self.seen(*(self.channels[uniqueid].end for uniqueid in call.channels))
+
+    # -- the call as a whole
+
+    def oldest(self, call: Call) -> Channel:
+        """The call's oldest channel."""
+        return self.channels.get(call.linkedid) or min(
+            (self.channels[uniqueid] for uniqueid in call.channels), key=lambda channel: channel.start
+        )
+
+    def hangup_by(self, call: Call) -> str:
+        """Who first asked to hang up the oldest channel, seen through Local channels."""
+        oldest = self.oldest(call)
+        origins = {oldest.name}
+        source = oldest.hangup_source
+        if oldest.pair is not None:
+            behind = self._behind(call, oldest, origins)
+            if not source and behind is not None:
+                source = behind.hangup_source
+        elif not source:
+            source = self._source_through_local(call, oldest, {oldest.name})
+        if source in origins:
+            return ORIGIN
+        return DESTINY if any(self._named(call, source)) else SYSTEM
+
+    def _named(self, call: Call, name: str) -> Iterator[Channel]:
+        channel = self._by_name.get((call.linkedid, name))
+        if channel is not None:
+            yield channel
+
+    def _behind(self, call: Call, local: Channel, passed: set[str]) -> Channel | None:
+        """The real party behind a Local half: the first companion of its other half, through further pairs."""
+        for other in self._named(call, local.pair or ""):
+            passed.add(other.name)
+            for stay in other.bridges:
+                for companion in self._companions(stay):
+                    if companion.name in passed:
+                        continue
+                    passed.add(companion.name)
+                    return companion if companion.pair is None else self._behind(call, companion, passed)
+        return None
+
+    def _source_through_local(self, call: Call, channel: Channel, passed: set[str]) -> str:
+        """Who hung up the Local pair whose end ended this channel's last bridge; "" if nobody did."""
+        for stay in channel.bridges[-1:]:
+            for companion in self._companions(stay):
+                for other in self._named(call, companion.pair or ""):
+                    if other.name in passed:
+                        continue
+                    passed |= {companion.name, other.name}
+                    return other.hangup_source or self._source_through_local(call, other, passed)
+        return ""
+
+    def _companions(self, stay: BridgeStay) -> list[Channel]:
+        """Who else was in the bridge at that time, the one who stayed longest with it first."""
+        met = [
+            (overlap[1], other.channel)
+            for other in self._in_bridge[stay.bridge]
+            if other.channel != stay.channel and (overlap := stay.overlap(other)) is not None
+        ]
+        return [self.channels[uniqueid] for _, uniqueid in sorted(met, reverse=True)]
+
+    # -- segments
+
+    def meetings(self, row: CdrRow) -> list[tuple[int, int]]:
+        """From when to when the row's two parties were in a bridge together, within the row's time."""
+        a = self.channels.get(row.uniqueid)
+        if a is None or row.dst_channel is None:
+            return []
+        # Party B may belong to another call: conferences do not merge calls.
+        others = [channel for channel in self.channels.values() if channel.name == row.dst_channel]
+        return [
+            overlap
+            for stay in a.bridges
+            for b in others
+            for other in b.bridges
+            if (overlap := stay.overlap(other)) is not None and overlap[0] < row.end and overlap[1] > row.start
+        ]
+
+    def homes(self, row: CdrRow) -> set[str]:
+        """Ids of the calls whose record may hold the row: those that party A was in.
+
+        The row's own linkedid is what the channel had when the row was written, which for a channel that has moved
+        since is the older call, though the segment may have been spent in the younger one.
+        """
+        channel = self.channels.get(row.uniqueid)
+        return {row.linkedid, *(channel.stays if channel else ())}
+
+    def is_demanded(self, row: CdrRow) -> bool:
+        """Whether a segment must be there: an answered row whose beginning and end were heard, of an ended call."""
+        calls = [self.calls[linkedid] for linkedid in self.homes(row) if linkedid in self.calls]
+        return (
+            row.is_answered
+            and self.seen(row.start, row.answer, row.end)
+            and any(self.call_seen_to_end(call) for call in calls)
+        )
+
+
+def _bridge(row: dict[str, str]) -> str:
+    return str(json.loads(row["eventextra"])["bridge_id"])
+
+
+def _cdr_row(number: int, row: dict[str, str]) -> CdrRow:
+    return CdrRow(
+        number=number,
+        uniqueid=row["uniqueid"],
+        linkedid=row["linkedid"],
+        channel=row["channel"],
+        dst_channel=row["dstchannel"] or None,
+        src=row["src"],
+        lastapp=row["lastapp"],
+        lastdata=row["lastdata"],
+        start=microseconds(row["start"]),
+        answer=microseconds(row["answer"]) or None,
+        end=microseconds(row["end"]),
+        billsec=int(row["billsec"]),
+        disposition=row["disposition"],
+    )
+
+
+def watched(name: str, folder: Path = recordings.FOLDER) -> list[tuple[int, int]] | None:
+    """From when to when a recording's websocket heard events.
+
+    Args:
+        name: The recording's name.
+        folder: Where it is.
+
+    Returns:
+        Intervals, microseconds; None if nobody wrote down when it was connected.
+    """
+    life: list[dict[str, Any]] = recordings.websocket(name, folder)
+    if len(life) <= 2:  # connected at the beginning, closed at the end: no gap
+        return None
+    offsets, deaf = [], []
+    for line in recordings.frames(name, folder):
+        frame = json.loads(line)
+        at = datetime.strptime(frame["event"]["timestamp"], "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+        offsets.append(at - frame["t"])
+        if frame["event"]["type"] == "ApplicationReplaced":
+            deaf.append(frame["t"])
+    offset = statistics.median(offsets)
+    found, begin = [], None
+    for entry in sorted([*life, *({"t": at, "what": "closed"} for at in deaf)], key=lambda entry: float(entry["t"])):
+        at = int((entry["t"] + offset) * 1_000_000)
+        if entry["what"] == "connected":
+            begin = at
+        elif entry["what"] == "closed" and begin is not None:
+            found.append((begin, at))
+            begin = None
+    return found
+
+
+def read(name: str, folder: Path = recordings.FOLDER) -> Oracle:
+    """What Asterisk wrote about a recording.
+
+    Args:
+        name: The recording's name.
+        folder: Where it is.
+    """
+    return Oracle(recordings.cel(name, folder), recordings.cdr(name, folder), watched(name, folder))

@@ -1,0 +1,397 @@
+"""The checker is proven here: it accepts a perfect account of every recording, and refuses each sabotage of it."""
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.truth import account, checker, forge, oracle, recordings
+from tests.truth.checker import Verdict
+
+Messages = list[dict[str, Any]]
+Sabotage = Callable[[Messages], None]
+
+SUBJECTS = (
+    "01_inbound_answered_caller_hangup",
+    "07_dtmf_during_call",
+    "11_attended_transfer",
+    "12b_queue_local_members",
+)
+"""One answered call; two calls; two calls that become one; a call through Local channels."""
+
+
+def judge(messages: Messages, truth: oracle.Oracle) -> Verdict:
+    """The verdict on messages given as objects."""
+    return checker.check(account.read(json.dumps(message) for message in messages), truth)
+
+
+def forged(truth: oracle.Oracle) -> Messages:
+    """A perfect account as objects."""
+    return [json.loads(line) for line in forge.forge(truth)]
+
+
+def answered_segments(record: dict[str, Any]) -> Messages:
+    """Segments whose CDR row is demanded: somebody would be billed for them."""
+    return [
+        segment
+        for segment in record["segments"]
+        if segment["dst_channel"] and segment["billsec"] and segment["disposition"] == "ANSWERED"
+    ]
+
+
+def finished(messages: Messages) -> dict[str, Any]:
+    """Data of the last finished-call that has an answered segment of two parties."""
+    records = [message["data"] for message in messages if message["operation"]["type"] == "finished-call"]
+    found: dict[str, Any] = [record for record in records if answered_segments(record)][-1]
+    return found
+
+
+def shift(text: str, milliseconds: int) -> str:
+    """A message's time, moved."""
+    moved = forge.rfc3339((account.microseconds(text) or 0) + milliseconds * 1000)
+    assert moved is not None
+    return moved
+
+
+def renumber(messages: Messages) -> None:
+    """Give each message the sequence of its place, and an id of its own: sabotage that hides its traces."""
+    last: dict[str, int] = {}
+    for number, message in enumerate(messages):
+        message["sequence"] = last[message["stream"]] = last.get(message["stream"], 0) + 1
+        message["message_id"] = f"00000000-0000-7000-8000-{number:012x}"
+
+
+# -- sabotage, by the fact that must show it
+
+
+def another_call(messages: Messages) -> None:
+    for message in messages:
+        if message["operation"]["type"] == "finished-call":
+            message["call_id"] += "9"
+            message["stream"] += "9"
+    renumber(messages)
+
+
+def wrong_call(messages: Messages) -> None:
+    """A message of another call names a channel that is not that call's."""
+    record = finished(messages)
+    stranger = {**messages[0], "call_id": "1795337565.4711", "stream": "call:1795337565.4711"}
+    stranger["data"] = {**messages[0]["data"], "channel_id": record["legs"][-1]["channel_id"]}
+    messages.insert(0, stranger)
+    renumber(messages)
+
+
+def leg_lost(messages: Messages) -> None:
+    finished(messages)["legs"].pop()
+
+
+def leg_surplus(messages: Messages) -> None:
+    record = finished(messages)
+    record["legs"].append(record["legs"][0] | {"channel_id": "1795337565.4711"})
+
+
+def leg_doubled(messages: Messages) -> None:
+    record = finished(messages)
+    record["legs"].append(record["legs"][0])
+
+
+def leg_of_another_name(messages: Messages) -> None:
+    finished(messages)["legs"][0]["channel"] += "0"
+
+
+def leg_moved(messages: Messages) -> None:
+    finished(messages)["legs"][0]["moved_to"] = "1795337565.0"
+
+
+def leg_time(field: str, milliseconds: int) -> Sabotage:
+    def sabotage(messages: Messages) -> None:
+        leg = finished(messages)["legs"][-1]
+        leg[field] = shift(leg[field], milliseconds)
+
+    return sabotage
+
+
+def call_time(field: str, milliseconds: int) -> Sabotage:
+    def sabotage(messages: Messages) -> None:
+        record = finished(messages)
+        record[field] = shift(record[field], milliseconds)
+
+    return sabotage
+
+
+def never_answered(messages: Messages) -> None:
+    finished(messages)["legs"][-1]["answered_at"] = None
+
+
+def call_never_answered(messages: Messages) -> None:
+    finished(messages)["answered"] = False
+
+
+def leg_cause(messages: Messages) -> None:
+    finished(messages)["legs"][-1]["cause"]["code"] = 26
+
+
+def call_cause(messages: Messages) -> None:
+    finished(messages)["cause"]["code"] = 26
+
+
+def no_cause(messages: Messages) -> None:
+    finished(messages)["cause"]["code"] = None
+
+
+def other_side(messages: Messages) -> None:
+    record = finished(messages)
+    record["hangup_by"] = {"origin": "destiny", "destiny": "system", "system": "origin"}[record["hangup_by"]]
+
+
+def lost(messages: Messages) -> None:
+    del messages[0]
+
+
+def lost_in_secret(messages: Messages) -> None:
+    del messages[[message["operation"]["type"] for message in messages].index("finished-call")]
+    renumber(messages)
+
+
+def doubled(messages: Messages) -> None:
+    messages.append(copy.deepcopy(messages[-1]))
+
+
+def doubled_in_secret(messages: Messages) -> None:
+    messages.append(copy.deepcopy(messages[-1]))
+    renumber(messages)
+
+
+def same_id(messages: Messages) -> None:
+    messages[-1]["message_id"] = messages[0]["message_id"]
+
+
+def swapped(messages: Messages) -> None:
+    stream = messages[0]["stream"]
+    first, second, *_ = [place for place, message in enumerate(messages) if message["stream"] == stream]
+    messages[first], messages[second] = messages[second], messages[first]
+
+
+def after_the_end(messages: Messages) -> None:
+    messages.append(messages[-1] | {"operation": messages[0]["operation"], "data": messages[0]["data"]})
+    renumber(messages)
+
+
+def call_surplus(messages: Messages) -> None:
+    surplus = copy.deepcopy(messages[-1])
+    surplus["call_id"], surplus["stream"] = "1.1", "call:1.1"
+    messages.append(surplus)
+    renumber(messages)
+
+
+def stray(messages: Messages) -> None:
+    messages.append(messages[0] | {"call_id": "1.1", "stream": "call:1.1"})
+    renumber(messages)
+
+
+def segment_lost(messages: Messages) -> None:
+    record = finished(messages)
+    record["segments"].remove(answered_segments(record)[-1])
+
+
+def segment_surplus(messages: Messages) -> None:
+    record = finished(messages)
+    record["segments"].append(answered_segments(record)[-1] | {"dst_channel": None})
+
+
+def segment_doubled(messages: Messages) -> None:
+    record = finished(messages)
+    record["segments"].append(answered_segments(record)[-1])
+
+
+def segment_surplus_unanswered(messages: Messages) -> None:
+    record = finished(messages)
+    segment = answered_segments(record)[-1]
+    end = shift(segment["end"], 500)
+    record["segments"].append(segment | {"answer": None, "end": end, "billsec": 0, "disposition": "NO ANSWER"})
+
+
+def segment_with(field: str, value: Callable[[Any], Any]) -> Sabotage:
+    def sabotage(messages: Messages) -> None:
+        segment = answered_segments(finished(messages))[-1]
+        segment[field] = value(segment[field])
+
+    return sabotage
+
+
+def talk(messages: Messages) -> None:
+    finished(messages)["talk_seconds"] += 1
+
+
+def duration(messages: Messages) -> None:
+    finished(messages)["duration_seconds"] += 1
+
+
+def merged(messages: Messages) -> None:
+    finished(messages)["merged_into"] = "1795337565.0"
+
+
+def invalid(messages: Messages) -> None:
+    messages[-1]["data"]["surplus field"] = 1
+
+
+SABOTAGE: list[tuple[str, str, Sabotage]] = [
+    ("a call that nobody knows", "strays", another_call),
+    ("a call that nobody knows takes a call's end", "calls", another_call),
+    ("a channel in a wrong call", "channels", wrong_call),
+    ("a leg lost", "channels", leg_lost),
+    ("a leg under another name", "channels", leg_of_another_name),
+    ("a leg said to have moved", "channels", leg_moved),
+    ("a leg that is no channel", "surplus", leg_surplus),
+    ("a leg told twice", "surplus", leg_doubled),
+    ("a leg's start 11 ms late", "start", leg_time("started_at", 11)),
+    ("a leg's answer 12 ms early", "answer", leg_time("answered_at", -12)),
+    ("a leg's end 11 ms late", "end", leg_time("ended_at", 11)),
+    ("a call's start 12 ms early", "start", call_time("started_at", -12)),
+    ("a call's answer 11 ms late", "answer", call_time("answered_at", 11)),
+    ("a call's end 12 ms early", "end", call_time("ended_at", -12)),
+    ("a leg's answer forgotten", "answer", never_answered),
+    ("a call's answer denied", "answer", call_never_answered),
+    ("a leg's cause", "cause", leg_cause),
+    ("a call's cause", "cause", call_cause),
+    ("a call's cause forgotten", "cause", no_cause),
+    ("the other side hung up", "hangup_by", other_side),
+    ("a message lost", "sequence", lost),
+    ("a finished-call lost without a trace", "calls", lost_in_secret),
+    ("a message doubled", "sequence", doubled),
+    ("a finished-call doubled without a trace", "calls", doubled_in_secret),
+    ("two messages of one id", "sequence", same_id),
+    ("two messages swapped", "sequence", swapped),
+    ("a message after the last", "sequence", after_the_end),
+    ("a surplus finished-call", "surplus", call_surplus),
+    ("a stray message", "strays", stray),
+    ("a segment lost", "segments", segment_lost),
+    ("a surplus segment", "surplus", segment_surplus),
+    ("a segment told twice", "surplus", segment_doubled),
+    ("a surplus segment that nobody answered", "surplus", segment_surplus_unanswered),
+    ("a segment's answer 12 ms early", "segments", segment_with("answer", lambda text: shift(text, -12))),
+    ("a segment's end 11 ms late", "segments", segment_with("end", lambda text: shift(text, 11))),
+    ("a segment's billsec", "segments", segment_with("billsec", lambda seconds: seconds + 1)),
+    ("a segment's disposition", "segments", segment_with("disposition", lambda _: "NO ANSWER")),
+    ("a segment's other party", "segments", segment_with("dst_channel", lambda name: name + "0")),
+    ("a segment's own party", "segments", segment_with("channel", lambda name: name + "0")),
+    ("talk that does not add up", "figures", talk),
+    ("a duration that does not add up", "figures", duration),
+    ("a merger that never was", "calls", merged),
+    ("a field too many", "schema", invalid),
+]
+
+
+@pytest.fixture(scope="module")
+def truths() -> dict[str, oracle.Oracle]:
+    """What Asterisk wrote about the subjects."""
+    return {name: oracle.read(name) for name in SUBJECTS}
+
+
+@pytest.mark.parametrize("name", recordings.names())
+def test_a_perfect_account_is_accepted(name: str) -> None:
+    """What agrees with Asterisk has no fault, and every fact is judged."""
+    truth = oracle.read(name)
+    verdict = checker.check(account.read(forge.forge(truth)), truth)
+    assert [str(fault) for fault in verdict.faults] == []
+    for fact in ("calls", "channels", "start", "end", "cause", "hangup_by", "sequence", "schema"):
+        assert verdict.total[fact] > 0, fact
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize(("fact", "sabotage"), [case[1:] for case in SABOTAGE], ids=[case[0] for case in SABOTAGE])
+def test_sabotage_is_found(name: str, fact: str, sabotage: Sabotage, truths: dict[str, oracle.Oracle]) -> None:
+    """An account spoilt in one place fails in the fact that was spoilt."""
+    messages = forged(truths[name])
+    sabotage(messages)
+    verdict = judge(messages, truths[name])
+    assert fact in {fault.fact for fault in verdict.faults}
+    assert verdict.right[fact] < verdict.total[fact]
+
+
+@pytest.mark.parametrize("field", ["started_at", "answered_at", "ended_at"])
+@pytest.mark.parametrize("milliseconds", [-8, 9])
+def test_what_two_clocks_may_differ_by_is_no_sabotage(
+    field: str, milliseconds: int, truths: dict[str, oracle.Oracle]
+) -> None:
+    """Less than 10 ms is agreement."""
+    messages = forged(truths[SUBJECTS[0]])
+    leg_time(field, milliseconds)(messages)
+    assert judge(messages, truths[SUBJECTS[0]]).faults == []
+
+
+def test_a_move_forgotten_is_found(truths: dict[str, oracle.Oracle]) -> None:
+    """When two calls become one, the younger must say where its channel and itself went."""
+    truth = truths["11_attended_transfer"]
+    for spoil in ("moved_to", "merged_into"):
+        messages = forged(truth)
+        for message in messages:
+            data = message["data"]
+            if data.get("merged_into"):
+                if spoil == "merged_into":
+                    data["merged_into"] = None
+                for leg in data["legs"]:
+                    leg["moved_to"] = None if spoil == "moved_to" else leg["moved_to"]
+        found = {fault.fact for fault in judge(messages, truth).faults}
+        assert found == {"channels"} if spoil == "moved_to" else found == {"calls"}
+
+
+def test_a_conference_may_be_told_by_its_meetings_or_by_the_cdr() -> None:
+    """Where A did not dial B, both truth.md's definition and the CDR's own time are right; nothing between them is."""
+    truth = oracle.read("14_conference_three")
+    row = next(row for row in truth.rows if row.is_answered)
+    assert not row.is_dialled
+    for answer, billsec, right in (
+        (row.answer, row.billsec, True),
+        (truth.meetings(row)[0][0], 3, True),
+        ((row.answer or 0) + 500_000, 3, False),
+    ):
+        messages = forged(truth)
+        for message in messages:
+            for segment in message["data"].get("segments", ()):
+                if (segment["channel"], segment["dst_channel"]) == (row.channel, row.dst_channel):
+                    segment["answer"], segment["billsec"] = forge.rfc3339(answer), billsec
+        assert ("segments" not in {fault.fact for fault in judge(messages, truth).faults}) is right
+
+
+def test_a_queue_is_not_told_by_its_meetings() -> None:
+    """Where A dialled B, the answer is A's Up, not the moment in which both were in a bridge."""
+    truth = oracle.read("12_queue_two_agents_ringall")
+    row = next(row for row in truth.rows if row.is_answered)
+    messages = forged(truth)
+    for segment in messages[-1]["data"]["segments"]:
+        if segment["dst_channel"] == row.dst_channel:
+            segment["answer"] = forge.rfc3339(truth.meetings(row)[0][0])
+    assert "segments" in {fault.fact for fault in judge(messages, truth).faults}
+
+
+def test_a_gap_is_known_by_the_websockets_life() -> None:
+    """What happened while nobody listened is neither demanded nor counted; the rest of the recording is."""
+    truth = oracle.read("22_ws_drop_mid_call")
+    unseen = [call.linkedid for call in truth.calls.values() if not truth.call_seen_to_end(call)]
+    assert unseen == ["1795339132.814", "1795339135.821"]
+    deaf = oracle.read("22c_second_client_replaces_app")
+    began = deaf.channels["1795338101.22"].start
+    assert not deaf.seen(began)
+    assert oracle.watched("01_inbound_answered_caller_hangup") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("02_answered_callee_hangup", ["destiny"]),
+        ("03_no_answer_timeout", ["system"]),
+        ("12b_queue_local_members", ["destiny"]),  # the agent behind a Local member
+        ("15c_stasis_bridge_own_app", ["system"]),
+        ("15e_click_to_call_ami_local", ["origin"]),  # the agent behind the originated Local pair
+        ("20_local_channel_chain", ["origin"]),
+        ("28_max_duration_limit", ["system", "system"]),
+        ("34_originate_no_dialplan_and_external", ["destiny", "origin"]),
+    ],
+)
+def test_hangup_sides_are_those_that_people_wrote_down(name: str, sides: list[str]) -> None:
+    """The oracle's sides agree with the recordings' README, Local channels included."""
+    truth = oracle.read(name)
+    assert [truth.hangup_by(call) for call in truth.calls.values()] == sides
