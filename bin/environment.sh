@@ -60,7 +60,7 @@ prepare() { # lock file
             make_venv
         fi
         printf '%s: installing the packages of %s\n' "${0##*/}" "$1" >&2
-        "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --require-hashes \
+        "$venv/bin/python" -m pip install -qq --no-input --disable-pip-version-check --require-hashes \
             -r "$root/$1" 9<&- >&2 || fail "could not install the packages of $1; the next start tries again"
         stamp "$1" >"$venv/installed-$1.new"
         mv "$venv/installed-$1.new" "$venv/installed-$1"
