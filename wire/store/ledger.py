@@ -1,145 +1,212 @@
-"""interface draft: the design follows.
+"""The ledger: a Switchboard's own database. What has been done with the journal, up to which row.
 
 ::
 
-    ledger = Ledger(path); opened = ledger.open()          # in the process that uses it; takes the lock
-    with ledger.transaction():                             # everything or nothing
+    ledger = Ledger(path)
+    opened = ledger.open()                        # in the process that uses it: takes the lock, sets damage aside
+    with ledger.transaction():                    # all of it or nothing
         ledger.move(Position(uuid, n), now_ms)
         entries = ledger.outbox.add(messages, now_ms)
-        ledger.quarantine.add(items, now_ms)
-    offers.handle(Added(entries), monotonic_ms)            # after the commit
+        ledger.quarantine.add(suspects, now_ms)
+    offers.handle(Added(tuple(entries)), monotonic_ms)
+
+The checkpoint, the outbox and the quarantine move in one transaction, so after any death the three agree, and the
+refold goes on behind the checkpoint without doing anything twice. Snapshots (wire/store/snapshots.py) and the
+quarantine (wire/store/quarantine.py) have modules of their own.
+
+**Poison** that kills the process cannot be caught, only counted, and the count must be on disk before the row is
+touched. `begin_attempt()` counts the starts that found the checkpoint where the last one did; from the third on the
+Switchboard takes single rows, each behind a `begin_row()`, which tells how often that row was begun and not survived::
+
+    if ledger.begin_attempt() >= 3:
+        deaths = ledger.begin_row(position)       # 2: it has killed us twice, so quarantine it instead
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from wire.store import outbox, quarantine, snapshots
+from wire.store.database import Schema, WriterLock, open_reader, open_writer, transaction, translated
 from wire.store.outbox import Outbox
-from wire.store.row import Position, Row
+from wire.store.quarantine import Quarantine, Quarantined, Stage, Suspect
+from wire.store.row import Position
+from wire.store.snapshots import SnapshotInfo, Snapshots
 
-Stage = Literal["decode", "correlate", "call", "process"]
+__all__ = [
+    "Ledger",
+    "LedgerOpened",
+    "Quarantine",
+    "Quarantined",
+    "SnapshotInfo",
+    "Snapshots",
+    "Stage",
+    "Suspect",
+]
 
-
-class Suspect(NamedTuple):
-    """A row to be quarantined."""
-
-    uuid: str
-    row: Row
-    call_id: str | None
-    """The call that could not take it; None if it never came so far, or was wrong for all."""
-    stage: Stage
-    error: str
-    traceback: str
-
-
-class Quarantined(NamedTuple):
-    """A row in quarantine."""
-
-    id: int
-    uuid: str
-    row: Row
-    call_id: str | None
-    stage: str
-    error: str
-    traceback: str
-    quarantined_ms: int
-    redriven_ms: int | None
-
-
-class SnapshotInfo(NamedTuple):
-    id: int
-    position: Position
-    version: int
-    config_hash: str
-    completed_ms: int
-    slices: int
-    bytes: int
+SCHEMA = Schema(
+    name="ledger",
+    application_id=0x41724C67,  # "ArLg"
+    steps=(
+        """
+        CREATE TABLE checkpoint (     -- one row
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            uuid TEXT,                -- null until something was folded
+            n INTEGER NOT NULL,
+            moved_ms INTEGER,
+            attempts INTEGER NOT NULL, -- starts that found it here
+            row_uuid TEXT,            -- the row being tried in single steps
+            row_n INTEGER,
+            row_begun INTEGER NOT NULL
+        );
+        INSERT INTO checkpoint VALUES (1, NULL, 0, NULL, 0, NULL, NULL, 0);
+        """
+        + outbox.STEP
+        + quarantine.STEP
+        + snapshots.STEP,
+    ),
+)
 
 
 class LedgerOpened(NamedTuple):
+    """What opening found."""
+
     fresh: bool
+    """True if it was begun now: there is no checkpoint, and the journal must be refolded (`rebuild_window`)."""
     set_aside: Path | None
+    """Where its damaged predecessor is kept."""
     damage: str | None
-
-
-class Quarantine:
-    def add(self, suspects: Iterable[Suspect], now_ms: int) -> list[int]:
-        """Within a transaction. The same (uuid, n, call_id) again keeps its first entry."""
-        raise NotImplementedError
-
-    def listing(self, *, after_id: int = 0, rows: int = 100, waiting_only: bool = False) -> list[Quarantined]:
-        raise NotImplementedError
-
-    def show(self, id: int) -> Quarantined | None:  # noqa: A002
-        raise NotImplementedError
-
-    def mark_redriven(self, ids: Iterable[int], now_ms: int) -> None: ...
-
-    def drop(self, ids: Iterable[int]) -> int:
-        raise NotImplementedError
-
-    def count(self) -> int:
-        raise NotImplementedError
-
-    def keys(self, uuid: str, after_n: int, upto_n: int) -> set[tuple[int, str | None]]:
-        """(n, call_id) of what a refold of these rows must leave out."""
-        raise NotImplementedError
-
-
-class Snapshots:
-    """Each method is a transaction of its own."""
-
-    def begin(self, position: Position, version: int, config_hash: str, now_ms: int) -> int:
-        raise NotImplementedError
-
-    def put(self, id: int, slices: Iterable[tuple[str, bytes]]) -> None:  # noqa: A002
-        ...
-
-    def complete(self, id: int, now_ms: int) -> None:  # noqa: A002
-        ...
-
-    def latest_complete(self) -> SnapshotInfo | None:
-        raise NotImplementedError
-
-    def load(self, id: int) -> Iterator[tuple[str, bytes]]:  # noqa: A002
-        raise NotImplementedError
-
-    def discard(self, id: int) -> None:  # noqa: A002
-        ...
+    """What was wrong with that."""
 
 
 class Ledger:
-    outbox: Outbox
-    quarantine: Quarantine
-    snapshots: Snapshots
+    """A Switchboard's database; the Switchboard is its only writer, arimon-ctl may read.
 
-    def __init__(self, path: Path, synchronous: Literal["normal", "full"] = "normal") -> None: ...
+    Args:
+        path: The database's file; its lock file lies beside it.
+        synchronous: As journal.synchronous: there is no use in a ledger that forgets less than its journal.
+    """
+
+    outbox: Outbox
+    """Messages decided on and not yet confirmed. There once opened, as the next two."""
+    quarantine: Quarantine
+    """Rows that could not be taken."""
+    snapshots: Snapshots
+    """States at a row, to begin the refold from."""
+
+    def __init__(self, path: Path, synchronous: Literal["normal", "full"] = "normal") -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._lock = WriterLock(path.with_name(path.name + ".lock"))
+        self._opened: sqlite3.Connection | None = None
 
     def open(self) -> LedgerOpened:
-        raise NotImplementedError
+        """Take the lock and open the database; after the fork.
 
-    def transaction(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
+        Raises:
+            StoreLocked: another process has it.
+            StoreUnusable: the disk refuses; try again later.
+            StoreForeign: the file is not ours to use.
+        """
+        self._lock.acquire()
+        try:
+            with translated(self._path):
+                opened = open_writer(self._path, SCHEMA, synchronous=self._synchronous)
+                self._use(opened.connection)
+                self.snapshots.discard_incomplete()
+        except BaseException:
+            self.close()
+            raise
+        return LedgerOpened(opened.fresh, opened.set_aside, opened.damage)
+
+    def open_for_reading(self) -> None:
+        """Open an existing database without the lock, for looking only.
+
+        Raises:
+            StoreUnusable: it does not exist or cannot be read.
+        """
+        self._use(open_reader(self._path))
+
+    def _use(self, connection: sqlite3.Connection) -> None:
+        self._opened = connection
+        self.outbox = Outbox(connection)
+        self.quarantine = Quarantine(connection)
+        self.snapshots = Snapshots(connection, self._path)
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        assert self._opened is not None, "the ledger is not open"
+        return self._opened
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is changed within is committed together at its end, or, if anything raises, not at all.
+
+        Raises:
+            StoreUnusable: the disk refuses; nothing was changed, and the same may be tried again later.
+            StoreDamaged: the file is damaged; begin anew, open() will set it aside.
+        """
+        with translated(self._path), transaction(self._connection):
+            yield
 
     def position(self) -> Position | None:
-        """The checkpoint; None in a fresh ledger."""
-        raise NotImplementedError
+        """The checkpoint: up to here all is done. None in a fresh ledger."""
+        uuid, n = self._connection.execute("SELECT uuid, n FROM checkpoint").fetchone()
+        return None if uuid is None else Position(uuid, n)
 
     def move(self, position: Position, now_ms: int) -> None:
-        """Within a transaction. Resets attempts() and forgets the row being tried."""
+        """Move the checkpoint; within a transaction. What was counted against the old one is forgotten."""
+        self._connection.execute(
+            "UPDATE checkpoint SET uuid = ?, n = ?, moved_ms = ?, attempts = 0,"
+            " row_uuid = NULL, row_n = NULL, row_begun = 0",
+            (*position, now_ms),
+        )
 
     def begin_attempt(self) -> int:
-        """Call once at start: counts starts at this checkpoint that got no further; 1 is the first."""
-        raise NotImplementedError
+        """Count a start; to be called once by each.
+
+        Returns:
+            How many starts found the checkpoint here, this one included.
+        """
+        with self.transaction():
+            row = self._connection.execute("UPDATE checkpoint SET attempts = attempts + 1 RETURNING attempts")
+            return int(row.fetchall()[0][0])
 
     def begin_row(self, position: Position) -> int:
-        """In single steps: call before each row; how often this row was begun before without getting past it."""
-        raise NotImplementedError
+        """Note, before a row is touched in single steps, that it is going to be.
+
+        Returns:
+            How often it was begun before, without the checkpoint getting past it.
+        """
+        uuid, n = position
+        with self.transaction():
+            row = self._connection.execute(
+                "UPDATE checkpoint SET row_begun = CASE WHEN row_uuid IS ? AND row_n IS ? THEN row_begun + 1 ELSE 1 END,"
+                " row_uuid = ?, row_n = ? RETURNING row_begun",
+                (uuid, n, uuid, n),
+            )
+            return int(row.fetchall()[0][0]) - 1
 
     def needed(self, quarantined_since_ms: int) -> list[Position]:
-        """For JournalWriter.retire: oldest complete snapshot, checkpoint, rows quarantined since then."""
-        raise NotImplementedError
+        """Positions from which the journal may yet be read, for JournalWriter.retire.
 
-    def close(self) -> None: ...
+        The oldest snapshot (or the checkpoint if there is none), and rows quarantined lately, whose neighbours somebody
+        may want to look at. A row quarantined long ago holds nothing back: it is kept whole in the quarantine, and a
+        journal that could never shrink for its sake would fill the disk.
+
+        Args:
+            quarantined_since_ms: Since when a quarantined row counts, Unix milliseconds.
+        """
+        found = [info.position for info in self.snapshots.complete_ones()[-1:]]
+        if (checkpoint := self.position()) is not None:
+            found.append(checkpoint)
+        return found + self.quarantine.positions(quarantined_since_ms)
+
+    def close(self) -> None:
+        """Close the database and release the lock."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+        self._lock.release()
