@@ -21,8 +21,6 @@ class Access:
 
     events: str
     """Address of the event WebSocket, without credentials; safe to log."""
-    rest: str
-    """Base address of the REST resources, without trailing slash; safe to log."""
     headers: dict[str, str] = field(repr=False)
     """The Authorization header."""
     tls: ssl.SSLContext | bool = field(repr=False)
@@ -39,7 +37,6 @@ def access(pbx: Pbx) -> Access:
     credentials = f"{pbx.username}:{_password(pbx)}".encode()
     return Access(
         events=f"{base}/events?app={pbx.app}&subscribeAll=true",
-        rest="http" + base.removeprefix("ws"),
         headers={"Authorization": "Basic " + base64.b64encode(credentials).decode()},
         tls=_tls(pbx) if base.startswith("wss:") else True,
     )

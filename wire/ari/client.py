@@ -20,10 +20,10 @@ from typing import Any
 
 import aiohttp
 import orjson
-import structlog
 from aiohttp.client_proto import ResponseHandler
 
 from conf.settings import Pbx
+from wire import log
 from wire.ari import session
 from wire.ari.access import Access, access
 from wire.ari.errors import AriDenied, AriError, Fault, translated
@@ -36,7 +36,7 @@ REPLACED_MARK = b'"ApplicationReplaced"'
 CLOSE_SECONDS = 1.0
 """How long a polite goodbye may take."""
 
-log = structlog.stdlib.get_logger("wire.ari")
+logger = log.get(__name__)
 
 
 class AriLink:
@@ -76,9 +76,9 @@ class AriLink:
             replaced_retry=pbx.replaced_retry,
             healthy_after=pbx.retry.maximum,
         )
-        self._log = log.bind(pbx=pbx.name)
+        self._log = logger.bind(pbx=pbx.name)
         self._loop: asyncio.AbstractEventLoop
-        self._over: asyncio.Future[None]
+        self._over: asyncio.Future[None] | None = None
         self._talk: asyncio.Task[None] | None = None
         self._polite = True
         self._leftovers: set[asyncio.Task[None]] = set()
@@ -93,6 +93,8 @@ class AriLink:
         Raises:
             Exception: whatever a callback raised.
         """
+        if isinstance(self.state, session.Stopped):
+            return  # stopped before it began
         self._loop = asyncio.get_running_loop()
         self._over = self._loop.create_future()
         try:
@@ -105,10 +107,13 @@ class AriLink:
 
     def stop(self) -> None:
         """End `run`; the link goes down with reason `stopped` if it was up. In the loop's thread only."""
-        self._feed(session.Stop())
+        if self._over is None:
+            self.state = session.Stopped()
+        else:
+            self._feed(session.Stop())
 
     def describe(self) -> Described:
-        """The link's state now. In the loop's thread only, while `run` runs."""
+        """The link's state now. In the loop's thread only, once `run` began."""
         return described(self.state, self._loop.time(), time.time_ns() // 1_000_000)
 
     # --- events into the machine --------------------------------------------------------------------------------------
@@ -124,11 +129,11 @@ class AriLink:
                 self._on_state(self.describe())
         except Exception as error:  # noqa: BLE001 - carried to run(): this may be a timer's callback, where it would vanish
             self._fail(error)
-        if isinstance(self.state, session.Stopped) and not self._over.done():
+        if isinstance(self.state, session.Stopped) and self._over is not None and not self._over.done():
             self._over.set_result(None)
 
     def _fail(self, error: BaseException) -> None:
-        if not self._over.done():
+        if self._over is not None and not self._over.done():
             self._over.set_exception(error)
 
     def _tick(self) -> None:

@@ -5,9 +5,9 @@
         channel = await ari.post("channels", json={"endpoint": "PJSIP/1121", …})
 
 Every request has a time limit, a limit of its answer's size, and shares `CONCURRENT` connections: Asterisk serves REST
-with the same threads as everything else, and a thousand channels' variables at once would be an attack. Open one for
-each piece of work and close it: credentials are read from disk anew each time. Nothing is retried here; whoever
-asked knows whether the question still matters.
+with the same threads as everything else, and a thousand channels' variables at once would be an attack. Nothing is
+retried here; whoever asked knows whether the question still matters. Credentials and CA are read at the first request,
+and anew after a refusal that an operator has to mend, so that mending needs no restart.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from yarl import URL
 
 from conf.settings import Pbx
 from wire.ari.access import access
-from wire.ari.errors import AriError, AriProtocolError, AriRejected, Fault, for_status, translated
+from wire.ari.errors import NEEDS_OPERATOR, AriError, AriProtocolError, AriRejected, Fault, for_status, translated
 
 CONCURRENT = 20
 """Requests under way at once."""
@@ -35,37 +35,27 @@ Json = Any
 
 
 class AriRest:
-    """A client of one PBX's REST resources, for one piece of work.
+    """A client of one PBX's REST resources.
 
     Args:
         pbx: address, credentials, limits.
-
-    Raises:
-        AriDenied: on entering, when a password or CA file cannot be read.
     """
 
     def __init__(self, pbx: Pbx) -> None:
         self._pbx = pbx
         self._slots = asyncio.Semaphore(CONCURRENT)
-        self._base = ""
+        self._base = "http" + pbx.url.rstrip("/").removeprefix("ws")
         self._http: aiohttp.ClientSession | None = None
+        self._under_way = 0
+        self._doubtful = False
 
     async def __aenter__(self) -> Self:
-        way_in = access(self._pbx)
-        self._base = way_in.rest
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONCURRENT, ssl=way_in.tls),
-            headers=way_in.headers,
-            timeout=aiohttp.ClientTimeout(),
-        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        await self._close()
 
     async def get(self, *path: str, **query: str) -> Json:
         """GET a resource; see `request`."""
@@ -94,27 +84,49 @@ class AriRest:
         Raises:
             AriError: see wire/ari/errors.py.
         """
-        assert self._http is not None, "AriRest is used as `async with AriRest(pbx) as ari`"
         address = "/".join([self._base, *(quote(part, safe="") for part in path)])
         where = f"{method} {address}"
         target = URL(f"{address}?{urlencode(query)}" if query else address, encoded=True)
         body = None if json is None else orjson.dumps(json)
         headers = None if json is None else {"Content-Type": "application/json"}
         async with self._slots:
+            http = await self._session()
+            self._under_way += 1
             try:
                 async with (
                     asyncio.timeout(self._pbx.request_timeout),
-                    self._http.request(method, target, data=body, headers=headers, allow_redirects=False) as answer,
+                    http.request(method, target, data=body, headers=headers, allow_redirects=False) as answer,
                 ):
                     content = await self._content(answer, where)
+                if not 200 <= answer.status < 300:
+                    raise for_status(answer.status, where, _message(content))
             except Exception as error:  # aiohttp's exceptions share no base; what we do not know is raised again
                 known = translated(error, where)
                 if known is None:
                     raise
+                self._doubtful = self._doubtful or known.fault in NEEDS_OPERATOR
                 raise known from None
-        if not 200 <= answer.status < 300:
-            raise for_status(answer.status, where, _message(content))
+            finally:
+                self._under_way -= 1
         return _parsed(content, where) if content else None
+
+    async def _session(self) -> aiohttp.ClientSession:
+        if self._doubtful and self._under_way == 0:
+            await self._close()
+        if self._http is None:
+            way_in = access(self._pbx)
+            self._doubtful = False
+            self._http = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONCURRENT, ssl=way_in.tls),
+                headers=way_in.headers,
+                timeout=aiohttp.ClientTimeout(),
+            )
+        return self._http
+
+    async def _close(self) -> None:
+        http, self._http = self._http, None
+        if http is not None:
+            await http.close()
 
     async def snapshot(
         self,

@@ -2,16 +2,19 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import trustme
 from aiohttp import web
+from structlog.testing import LogCapture
 
 from conf.settings import Pbx
 from tests.wire.ari.fakes import LIMIT, Certificates, Facts, FakePbx, Proxy, Watched, listen
+from wire.ari import client
 from wire.ari.client import AriLink
 from wire.ari.session import Described, Down
 
@@ -117,3 +120,11 @@ def certificates(tmp_path: Path) -> Callable[[str], Certificates]:
         return Certificates(context, path)
 
     return make
+
+
+@pytest.fixture
+def logs(monkeypatch: pytest.MonkeyPatch) -> list[MutableMapping[str, Any]]:
+    """Everything that wire.ari.client logs, at any level."""
+    capture = LogCapture()
+    monkeypatch.setattr(client, "logger", structlog.wrap_logger(None, processors=[capture]))
+    return capture.entries

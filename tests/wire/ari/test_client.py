@@ -5,11 +5,11 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-import structlog
 from aiohttp import web
 
 from conf.settings import Pbx, Retry
@@ -19,6 +19,7 @@ from wire.ari.session import Down
 
 Serve = Callable[..., Awaitable[FakePbx]]
 Watch = Callable[[Pbx], Watched]
+Logs = list[MutableMapping[str, Any]]
 
 
 def sends(*frames: bytes) -> Callable[[FakePbx, web.WebSocketResponse], Awaitable[None]]:
@@ -147,7 +148,7 @@ async def test_what_was_sent_before_the_end_is_read(serve: Serve, watch: Watch) 
     assert kinds == ["up", *["frame"] * 500, "down", "up"]
 
 
-async def test_replaced_is_a_disconnect_and_not_fought(serve: Serve, watch: Watch) -> None:
+async def test_replaced_is_a_disconnect_and_not_fought(serve: Serve, watch: Watch, logs: Logs) -> None:
     """The event itself is kept, the link is closed, and nobody takes the name back before replaced_retry."""
     event = b'{"type":"ApplicationReplaced","timestamp":"2026-11-22T09:01:39.458+0000","application":"arimon"}'
     gone = asyncio.Event()
@@ -159,9 +160,8 @@ async def test_replaced_is_a_disconnect_and_not_fought(serve: Serve, watch: Watc
 
     pbx = await serve(script)
     watched = watch(settings(pbx.port, replaced_retry=3600.0))
-    with structlog.testing.capture_logs() as logs:
-        await watched.until(lambda me: "replaced" in states(me))
-        await asyncio.wait_for(gone.wait(), 5)
+    await watched.until(lambda me: "replaced" in states(me))
+    await asyncio.wait_for(gone.wait(), 5)
     assert watched.frames == [event]
     assert watched.of("down")[0][1] is Down.REPLACED
     assert len(pbx.sockets) == 1
@@ -367,24 +367,27 @@ async def test_a_missing_ca_file_is_said_by_name(watch: Watch, tmp_path: Path) -
 
 
 async def test_credentials_are_in_no_log_state_or_error(
-    serve: Serve, watch: Watch, caplog: pytest.LogCaptureFixture, certificates: Callable[[str], Certificates]
+    serve: Serve,
+    watch: Watch,
+    logs: Logs,
+    caplog: pytest.LogCaptureFixture,
+    certificates: Callable[[str], Certificates],
 ) -> None:
-    """Through every kind of refusal and loss, at DEBUG, neither the password nor its Basic form is written anywhere."""
+    """Through every kind of refusal and loss, neither the password nor its Basic form is written anywhere."""
     caplog.set_level(logging.DEBUG)
-    with structlog.testing.capture_logs() as logs:
-        said: list[object] = []
-        for status in (401, 403, 404, 500, 200):
-            pbx = await serve(status=status)
-            watched = watch(settings(pbx.port, retry=Retry(minimum=5, maximum=5)))
-            await watched.until(lambda me: "backing_off" in states(me))
-            said += watched.said
-        pbx = await serve(sends(b"x" * 2000), tls=certificates("localhost").server)
-        watched = watch(settings(0, url=f"wss://localhost:{pbx.port}/ari", verify_tls=False, max_frame_bytes=1024))
+    said: list[object] = []
+    for status in (401, 403, 404, 500, 200):
+        pbx = await serve(status=status)
+        watched = watch(settings(pbx.port, retry=Retry(minimum=5, maximum=5)))
         await watched.until(lambda me: "backing_off" in states(me))
         said += watched.said
-        said.append(repr(watched.link.__dict__))
+    pbx = await serve(sends(b"x" * 2000), tls=certificates("localhost").server)
+    watched = watch(settings(0, url=f"wss://localhost:{pbx.port}/ari", verify_tls=False, max_frame_bytes=1024))
+    await watched.until(lambda me: "backing_off" in states(me))
+    said += watched.said
+    said.append(repr(watched.link.__dict__))
     written = json.dumps(logs, default=repr) + caplog.text + repr(said)
-    assert "ari.link" in written
+    assert "ari.link.refused" in written
     assert PASSWORD not in written
     assert "YXJpbW9u" not in written  # base64 of "arimon"
 
@@ -444,3 +447,12 @@ async def test_cancelling_run_closes_the_socket(serve: Serve, facts: Facts) -> N
     with contextlib.suppress(asyncio.CancelledError):
         await task
     await facts.until(lambda: pbx.ended == 1)
+
+
+async def test_a_link_stopped_before_it_began_never_opens(serve: Serve) -> None:
+    """A stop that overtakes the start of the loop is kept."""
+    pbx = await serve()
+    link = AriLink(settings(pbx.port), on_frame=lambda b: None, on_up=lambda n: None, on_down=lambda *what: None)
+    link.stop()
+    await asyncio.wait_for(link.run(), 5)
+    assert pbx.requests == []

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import orjson
 import pytest
@@ -220,3 +221,18 @@ async def test_errors_hold_no_credentials(serve: Serve) -> None:
     assert caught.value.__cause__ is None
     assert "Basic" not in repr(caught.value)
     assert PASSWORD not in repr(caught.value)
+
+
+async def test_a_mended_password_file_is_read_again(serve: Serve, tmp_path: Path) -> None:
+    """A client that lives for days needs no restart for it."""
+    path = tmp_path / "password"
+    pbx = await serve()
+    pbx.resources[("GET", "/ari/x")] = (200, b"1")
+    async with AriRest(settings(pbx.port, password_file=path)) as ari:
+        with pytest.raises(AriDenied, match="password_file"):
+            await ari.get("x")
+        path.write_text("wrong")
+        with pytest.raises(AriDenied, match="401"):
+            await ari.get("x")
+        path.write_text(PASSWORD)
+        assert await ari.get("x") == 1
