@@ -1,0 +1,48 @@
+"""What all tests share: a real RabbitMQ and free ports."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.rabbitmq import RabbitMQ, Vhost
+from tests.rabbitmq import free_port as _free_port
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Gives a TCP port on 127.0.0.1 that nobody listens on, at each call."""
+    return _free_port
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitMQ]:
+    """The one broker of this test process, started when the first test asks for it. Tests take `rabbitmq`."""
+    broker = RabbitMQ()
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.close()
+
+
+@pytest.fixture
+def rabbitmq(rabbitmq_server: RabbitMQ) -> Iterator[RabbitMQ]:
+    """The broker, running and without alarm before and after the test, whatever the test does to it."""
+    rabbitmq_server.start()
+    yield rabbitmq_server
+    if rabbitmq_server.running:
+        rabbitmq_server.resume()
+        rabbitmq_server.alarm(False)
+    else:
+        rabbitmq_server.start()
+
+
+@pytest.fixture
+def vhost(rabbitmq: RabbitMQ) -> Iterator[Vhost]:
+    """A virtual host of this test's own."""
+    vhost = rabbitmq.vhost()
+    yield vhost
+    if not rabbitmq.running:
+        rabbitmq.start()
+    rabbitmq.resume()
+    rabbitmq.delete_vhost(vhost)
