@@ -77,6 +77,15 @@ class Schemas:
             found = [f"data.{fault}" for fault in _told(self._by_name[message["operation"]["type"]], message["data"])]
         return found
 
+    def legacy_errors(self, message: object) -> list[str]:
+        """What is wrong with a message of the legacy form: `errors`, for the other form."""
+        found = _told(self._by_name["legacy"], message)
+        if not found and isinstance(message, dict):
+            beside = self.documents["legacy"]["properties"]["payload"]["required"]
+            data = {key: value for key, value in message["payload"].items() if key not in beside}
+            found = [f"payload.{fault}" for fault in _told(self._by_name[message["operation"]["type"]], data)]
+        return found
+
     def errors_in(self, name: str, instance: object) -> list[str]:
         """What is wrong with an instance of one schema.
 

@@ -46,6 +46,8 @@ class Account:
     """`data` of each finished-call, by call id."""
     called: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Ids of the calls whose messages name a channel as theirs, by channel id."""
+    parks: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    """Messages parked-call and unparked-call, by call id."""
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -95,5 +97,7 @@ def _note(account: Account, message: dict[str, Any], operation: str) -> None:
         account.finished[call_id].append(data)
         for leg in data["legs"]:
             account.called[leg["channel_id"]].add(call_id)
-    elif call_id is not None and data.get("channel_id"):
+    elif operation in ("parked-call", "unparked-call"):
+        account.parks[call_id].append(message)
+    if call_id is not None and data.get("channel_id"):
         account.called[data["channel_id"]].add(call_id)

@@ -12,6 +12,9 @@ segments    each answered CDR row has a segment of its own: same parties, answer
 surplus     no segment without a CDR row of its own, no leg without a CEL channel of its own, no finished-call without a
             CEL call
 strays      no call_id that the CEL does not name
+dtmf        a call's digits are those of CEL's DTMF rows, in their order
+transfers   a call's transfers are CEL's BLINDTRANSFER and ATTENDEDTRANSFER rows: kind, time
+parks       its parked-call and unparked-call messages are CEL's PARK_START and PARK_END rows: outcome, time
 figures     duration and talk are what the record's own times add up to
 sequence    1, 2, 3 … per stream, ids unique, nothing after finished-call (see `account`)
 schema      the message is valid (see `account`)
@@ -29,7 +32,7 @@ is told in the column `others`, for information. A segment with no row at all is
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +53,9 @@ FACTS = (
     "segments",
     "surplus",
     "strays",
+    "dtmf",
+    "transfers",
+    "parks",
     "figures",
     "sequence",
     "schema",
@@ -140,7 +146,33 @@ def _call(verdict: Verdict, account: Account, oracle: Oracle, call: Call) -> Non
         if oldest.stays[-1] == call.linkedid:
             verdict.judge("cause", subject, oldest.cause, record["cause"]["code"])
             verdict.judge("hangup_by", subject, oracle.hangup_by(call), record["hangup_by"])
+        _doings(verdict, account, oracle, call, record)
         _figures(verdict, subject, record)
+
+
+def _doings(verdict: Verdict, account: Account, oracle: Oracle, call: Call, record: Data) -> None:
+    """What parties did in a call: asked only where something was done or told, lest nothing be counted as right."""
+    subject = f"call {call.linkedid}"
+    if not oracle.seen(*(at for at, _ in (*call.dtmf, *call.transfers, *call.parks))):
+        return
+    digits = "".join(digit for _, digit in call.dtmf)
+    if digits or record["dtmf"]:
+        verdict.judge("dtmf", subject, digits, record["dtmf"])
+    done = [(microseconds(transfer["at"]), transfer["kind"]) for transfer in record["transfers"]]
+    parked = [
+        (microseconds(message["timestamp"]), message["data"].get("outcome", "parked"))
+        for message in account.parks.get(call.linkedid, ())
+    ]
+    for fact, expected, got in (("transfers", call.transfers, done), ("parks", call.parks, parked)):
+        if expected or got:
+            agrees = [what for _, what in expected] == [what for _, what in got] and all(
+                _close(one, other) for (one, _), (other, _) in zip(expected, got, strict=True)
+            )
+            verdict.judge(fact, subject, _timed(expected), _timed(got), agrees=agrees)
+
+
+def _timed(events: Sequence[tuple[int | None, str]]) -> str:
+    return ", ".join(f"{what} {_clock(at)}" for at, what in events) or "none"
 
 
 def _channel(verdict: Verdict, account: Account, oracle: Oracle, channel: Channel) -> None:

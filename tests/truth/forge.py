@@ -13,7 +13,7 @@ Data = dict[str, Any]
 
 
 def forge(oracle: Oracle, server: str = "pbx1") -> list[bytes]:
-    """Messages that agree with Asterisk: received-call and finished-call of each call whose end was heard.
+    """Messages that agree with Asterisk: received-call, parking and finished-call of each call whose end was heard.
 
     Args:
         oracle: What Asterisk wrote.
@@ -28,6 +28,7 @@ def forge(oracle: Oracle, server: str = "pbx1") -> list[bytes]:
         if not (oracle.seen(oldest.start) or oracle.call_seen_to_end(call)):
             continue
         said: list[tuple[str, int, Data]] = [("received-call", oldest.start, _received(oldest))]
+        said += [_parked(oldest, at, what) for at, what in call.parks]
         if oracle.call_seen_to_end(call):
             said.append(("finished-call", call.end or 0, _finished(oracle, call)))
         for sequence, (operation, at, data) in enumerate(said, start=1):
@@ -72,6 +73,13 @@ def _received(oldest: Channel) -> Data:
     }
 
 
+def _parked(oldest: Channel, at: int, what: str) -> tuple[str, int, Data]:
+    data: Data = {"channel_id": oldest.uniqueid, "channel": oldest.name, "lot": None, "space": None, "by": None}
+    if what == "parked":
+        return "parked-call", at, data
+    return "unparked-call", at, data | {"parked_seconds": 0, "outcome": what}
+
+
 def _finished(oracle: Oracle, call: Call) -> Data:
     oldest = oracle.oldest(call)
     rows = [row for row in oracle.rows if row.linkedid == call.linkedid and not row.is_artefact]
@@ -106,9 +114,12 @@ def _finished(oracle: Oracle, call: Call) -> Data:
             if not oracle.channels[uniqueid].is_snoop
         ],
         "segments": segments,
-        "transfers": [],
+        "transfers": [
+            {"kind": kind, "at": rfc3339(at), "by": None, "from": None, "to": None, "result": "success"}
+            for at, kind in call.transfers
+        ],
         "holds": [],
-        "dtmf": "",
+        "dtmf": "".join(digit for _, digit in call.dtmf),
         "quality": {},
         "recordings": [],
     }

@@ -44,6 +44,12 @@ from tests.truth import recordings
 HIDDEN = ("CBAnn/", "Recorder/", "Announcer/")
 """Technologies of channels that Asterisk keeps for itself."""
 
+DOINGS = frozenset({"DTMF", "BLINDTRANSFER", "ATTENDEDTRANSFER", "PARK_START", "PARK_END"})
+"""CEL's rows about what parties did."""
+
+PARK_ENDS = {"ParkedCallUnparked": "retrieved", "ParkedCallTimeOut": "timeout", "ParkedCallGiveUp": "abandoned"}
+"""CEL's reasons for the end of parking, in the words of `unparked-call`."""
+
 ORIGIN, DESTINY, SYSTEM = "origin", "destiny", "system"
 
 
@@ -111,6 +117,12 @@ class Call:
     end: int | None = None
     """LINKEDID_END."""
     merged_into: str | None = None
+    dtmf: list[tuple[int, str]] = field(default_factory=list)
+    """Digits received, and when."""
+    transfers: list[tuple[int, str]] = field(default_factory=list)
+    """`blind` or `attended`, and when."""
+    parks: list[tuple[int, str]] = field(default_factory=list)
+    """`parked`, or how that ended (`retrieved`, `timeout`, `abandoned`), and when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +209,7 @@ class Oracle:
 
     def _read_cel(self, cel: Sequence[dict[str, str]]) -> None:
         ends: dict[str, int] = {}
+        doings: list[tuple[str, int, dict[str, str]]] = []
         for row in cel:
             self.linkedids.add(row["linkedid"])
             at, uniqueid = microseconds(row["eventtime"]), row["uniqueid"]
@@ -204,6 +217,8 @@ class Oracle:
                 self.channels[uniqueid] = Channel(uniqueid, row["channame"], at)
             if row["eventtype"] == "LINKEDID_END":
                 ends[row["linkedid"]] = at
+            if row["eventtype"] in DOINGS:
+                doings.append((row["linkedid"], at, row))
             channel = self.channels.get(uniqueid)
             if channel is not None:
                 self._read_row(channel, row, at)
@@ -212,6 +227,9 @@ class Oracle:
                 call = self.calls.setdefault(linkedid, Call(linkedid, end=ends.get(linkedid)))
                 call.channels.append(channel.uniqueid)
                 call.merged_into = call.merged_into or following
+        for linkedid, at, row in doings:
+            if linkedid in self.calls:
+                _read_doing(self.calls[linkedid], at, row)
 
     @staticmethod
     def _read_row(channel: Channel, row: dict[str, str], at: int) -> None:
@@ -345,6 +363,23 @@ class Oracle:
             and self.seen(row.start, row.answer, row.end)
             and any(self.call_seen_to_end(call) for call in calls)
         )
+
+
+def _read_doing(call: Call, at: int, row: dict[str, str]) -> None:
+    told = json.loads(row["eventextra"] or "{}")
+    match row["eventtype"]:
+        case "DTMF":
+            # A digit that a Local half received was received by somebody else before.
+            if row["userdeftype"] == "Received" and not row["channame"].startswith("Local/"):
+                call.dtmf.append((at, told["digit"]))
+        case "BLINDTRANSFER":
+            call.transfers.append((at, "blind"))
+        case "ATTENDEDTRANSFER":
+            call.transfers.append((at, "attended"))
+        case "PARK_START":
+            call.parks.append((at, "parked"))
+        case "PARK_END":
+            call.parks.append((at, PARK_ENDS.get(told["reason"], told["reason"])))
 
 
 def _bridge(row: dict[str, str]) -> str:

@@ -322,6 +322,27 @@ def test_what_two_clocks_may_differ_by_is_no_sabotage(
     assert judge(messages, truths[SUBJECTS[0]]).faults == []
 
 
+@pytest.mark.parametrize(
+    ("name", "fact", "spoil"),
+    [
+        ("07_dtmf_during_call", "dtmf", lambda data: data.update(dtmf=data["dtmf"][:-1])),
+        ("01_inbound_answered_caller_hangup", "dtmf", lambda data: data.update(dtmf="1")),
+        ("10_blind_transfer", "transfers", lambda data: data["transfers"].clear()),
+        ("10_blind_transfer", "transfers", lambda data: data["transfers"].append(data["transfers"][0])),
+        ("11_attended_transfer", "transfers", lambda data: [one.update(kind="blind") for one in data["transfers"]]),
+        ("17b_park_timeout_comeback", "parks", lambda data: data.update(outcome="retrieved")),
+    ],
+)
+def test_what_parties_did_is_compared_too(name: str, fact: str, spoil: Callable[[dict[str, Any]], Any]) -> None:
+    """Digits, transfers and parking that are not CEL's are found."""
+    truth = oracle.read(name)
+    messages = forged(truth)
+    for message in messages:
+        if message["operation"]["type"] == ("unparked-call" if fact == "parks" else "finished-call"):
+            spoil(message["data"])
+    assert {fault.fact for fault in judge(messages, truth).faults} == {fact}
+
+
 def test_a_move_forgotten_is_found(truths: dict[str, oracle.Oracle]) -> None:
     """When two calls become one, the younger must say where its channel and itself went."""
     truth = truths["11_attended_transfer"]
