@@ -1,0 +1,328 @@
+"""The base of every process actor: let it crash, know who you are, die with your supervisor.
+
+Thespian does not let it crash: it calls a handler that raised once more on the same live object, then answers the
+sender with a PoisonMessage, and the actor stays, half-changed. Here the first exception is the end: a crash report goes
+to the supervisor as this actor's farewell, and nothing is processed any more.
+
+A subclass writes
+
+    def start(self, start):          called once, with what the child's spec holds; raising fails the start
+    def stop(self):                  called once, to end in order; calls `self.leave(...)` when done
+    def receive_<Message>(self, message, sender)       sender is a Peer
+    def query_<name>(self, **arguments)                answers arimon-ctl's questions with plain data
+    def peers_changed(self):         the directory of peers has changed
+    def details(self):               what this actor shows of itself, once a second
+
+and uses `tell`, `after`, `watch`. Handlers must take every message twice without harm.
+"""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import setproctitle
+from thespian.actors import (
+    Actor,
+    ActorAddress,
+    ActorExitRequest,
+    ActorSystemMessage,
+    ThespianWatch,
+    WakeupMessage,
+    WatchMessage,
+)
+
+from actors.line import Line, Sent
+from actors.messages import StreamAnswered, Streamed, Vitals
+from supervision import frames, links
+from supervision.messages import (
+    Answer,
+    Farewell,
+    Identity,
+    Init,
+    Letter,
+    Peer,
+    Peers,
+    Place,
+    Probe,
+    ProbeAnswered,
+    Query,
+    Started,
+    Stop,
+)
+from supervision.reasons import SHUTDOWN, Crash, Reason
+from wire import log
+from wire.metrics import names
+from wire.metrics.registry import Registry
+
+_VITALS_EVERY = 1.0
+"""Seconds between two vitals of a process."""
+_REPEAT_AFTER = 2.0
+"""Seconds after which an unanswered message of a line is sent again."""
+_SHOWN = 2000
+"""Characters of a message or a state in a crash report."""
+
+MONITOR = Place("monitor", None)
+
+
+def latest(_older: Any, newer: Any) -> Any:
+    """The merge of a line where only the newest counts."""
+    return newer
+
+
+class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
+    """One process of the tree. Instantiated by Thespian in the new process, with no arguments."""
+
+    role: ClassVar[str] = "process"
+    """For log lines before it knows who it is."""
+    starts_later: ClassVar[bool] = False
+    """True if `start` returns before the actor is initialised; it then calls `started` itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        links.die_with_parent()
+        links.close_inherited_pidfds()
+        _own_signals()
+        self.identity = Identity("unborn", None, 0)
+        self.metrics = Registry()
+        self.strays: Counter[str] = Counter()
+        self.log = log.get(f"actors.{self.role}")
+        self._supervisor: Peer | None = None
+        self._peers: dict[Place, Peer] = {}
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._timers: dict[str, tuple[int, Callable[[], None]]] = {}
+        self._timer_count = 0
+        self._ended = False
+        self._stopping = False
+        self._lines: dict[str, tuple[Place, Line[Any]]] = {}
+        self._known: dict[str, Identity | None] = {}
+        self.open_line("vitals", MONITOR, latest)
+
+    # --- what a subclass overrides ------------------------------------------------------------------------------------
+
+    def start(self, start: Any) -> None:
+        """Initialise, with what the child's spec holds. Raising fails the start."""
+
+    def stop(self) -> None:
+        """End in order, then call `leave`. Called once; whoever takes longer than its spec says is killed."""
+        self.leave(SHUTDOWN)
+
+    def peers_changed(self) -> None:
+        """The directory has changed: somebody came, went, or is a new process."""
+
+    def details(self) -> dict[str, Any]:
+        """What this actor shows of itself in status and health: plain data, cheap to make."""
+        return {}
+
+    def answer_probe(self, token: int) -> None:
+        """Answer a liveness probe; overridden where something besides the mailbox may hang."""
+        self.reply_to_supervisor(ProbeAnswered(token))
+
+    # --- what a subclass uses -----------------------------------------------------------------------------------------
+
+    def tell(self, place: Place, body: Any) -> bool:
+        """Send a message to whoever stands in a place now; False if nobody does."""
+        peer = self._peers.get(place)
+        if peer is None:
+            return False
+        self.send(peer.address, Letter(peer.identity, self.identity, body))
+        return True
+
+    def peer(self, place: Place) -> Identity | None:
+        """Who stands in a place now."""
+        peer = self._peers.get(place)
+        return None if peer is None else peer.identity
+
+    def peers(self) -> list[Peer]:
+        """Everybody who is up."""
+        return list(self._peers.values())
+
+    def reply_to_supervisor(self, body: Any) -> None:
+        """Send a message to the supervisor."""
+        assert self._supervisor is not None
+        self.send(self._supervisor.address, Letter(self._supervisor.identity, self.identity, body))
+
+    def open_line(self, name: str, place: Place, merge: Callable[[Any, Any], Any]) -> None:
+        """Open a line of credit one to a place; what is said on it survives whoever stands there."""
+        self._lines[name] = (place, Line(merge, _REPEAT_AFTER))
+
+    def say(self, line: str, item: Any) -> None:
+        """Say something on a line: now, or merged with what follows when the last was answered."""
+        self._transmit(line, self._lines[line][1].put(item, time.monotonic()))
+
+    def after(self, seconds: float, name: str, action: Callable[[], None]) -> None:
+        """Call `action` once, in `seconds`. A second timer of the same name replaces the first."""
+        # Thespian's wakeups cannot be cancelled, so each carries a number and late ones do nothing.
+        self._timer_count += 1
+        self._timers[name] = (self._timer_count, action)
+        self.wakeupAfter(timedelta(seconds=seconds), (name, self._timer_count))
+
+    def cancel(self, name: str) -> None:
+        """Forget a timer; that there is none is fine."""
+        self._timers.pop(name, None)
+
+    def watch(self, fileno: int, action: Callable[[], None]) -> None:
+        """Call `action` whenever a descriptor is readable."""
+        self._watched[fileno] = action
+
+    def unwatch(self, fileno: int) -> None:
+        """Stop watching; must come before the descriptor is closed."""
+        self._watched.pop(fileno, None)
+
+    def started(self) -> None:
+        """This actor is initialised: the supervisor may go on with the next one."""
+        self.log.info("actor.started")
+        self.reply_to_supervisor(Started(os.getpid()))
+        self._tick()
+
+    def leave(self, reason: Reason) -> None:
+        """End now, with this reason. What was sent before is delivered, nothing is processed after."""
+        if self._ended:
+            return
+        self._ended = True
+        self._watched.clear()
+        if self._supervisor is not None:
+            self.reply_to_supervisor(Farewell(reason))
+        # Not recursive: children are their supervisor's business, and the kernel's.
+        self.send(self.myAddress, ActorExitRequest(recursive=False))
+
+    # --- machinery ----------------------------------------------------------------------------------------------------
+
+    def receiveMessage(self, message: Any, sender: ActorAddress) -> ThespianWatch:
+        """Thespian's entry. Never raises: see the module's docstring."""
+        if not self._ended:
+            try:
+                self._receive(message, sender)
+            except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this process, and is reported
+                self._crash(problem, message)
+        # A handler that returns anything else would clear the watch.
+        return ThespianWatch(list(self._watched))
+
+    def _receive(self, message: Any, sender: ActorAddress) -> None:
+        match message:
+            case Letter(to, author, body):
+                if to == self.identity:
+                    self._dispatch(body, author, sender)
+                else:
+                    self.strays[type(body).__name__] += 1
+            case WatchMessage():
+                for fileno in message.ready:
+                    if (watcher := self._watched.get(fileno)) is not None:
+                        watcher()
+            case WakeupMessage():
+                name, number = message.payload
+                if self._timers.get(name, (0,))[0] == number:
+                    self._timers.pop(name)[1]()
+            case Init():
+                self._init(message, sender)
+            case ActorSystemMessage():
+                # Thespian's exit notices: a death is a readable pidfd, and ActorExitRequest is Thespian's to perform.
+                pass
+            case _:
+                self.strays[type(message).__name__] += 1
+
+    def _dispatch(self, body: Any, author: Identity, sender: ActorAddress) -> None:
+        handler = getattr(self, f"receive_{type(body).__name__}", None)
+        if handler is None:
+            self.strays[type(body).__name__] += 1
+            self.log.warning("actor.unrecognised_message", message=type(body).__name__, sender=str(author))
+        else:
+            handler(body, Peer(author, sender))
+
+    def _init(self, init: Init, sender: ActorAddress) -> None:
+        self.identity = init.identity
+        self._supervisor = Peer(init.supervisor, init.supervisor_address or sender)
+        setproctitle.setproctitle(f"arimon: {init.identity.place}")
+        role, pbx, generation = init.identity
+        log.setup(init.start.settings, role=role, pbx=pbx, generation=generation)
+        log.take_over_stdlib_logging()
+        self.start(init.start)
+        if not self.starts_later:
+            self.started()
+
+    def _crash(self, problem: Exception, message: Any) -> None:
+        body = message.body if isinstance(message, Letter) else message
+        reason = Crash.of(problem, message=repr(body)[:_SHOWN], state=repr(log.mask(self.details()))[:_SHOWN])
+        self.log.error("actor.crashed", error=repr(problem), exc_info=problem)
+        self.leave(reason)
+
+    def _tick(self) -> None:
+        self._measure()
+        self.say("vitals", Vitals(os.getpid(), int(time.time() * 1000), self.metrics.snapshot(), self.details()))
+        for name, (_place, line) in self._lines.items():
+            self._transmit(name, line.overdue(time.monotonic()))
+        self.after(_VITALS_EVERY, "tick", self._tick)
+
+    def _measure(self) -> None:
+        role = self.identity.role
+        self.metrics.counter(names.MAIL_DROPPED, role).value = sum(self.strays.values())
+        self.metrics.counter(names.ACTOR_FRAMES_REFUSED, role).value = frames.signed_frames().refused
+        self.metrics.counter(names.LOG_SUPPRESSED, role).value = log.dropped()
+        self.metrics.counter(names.PROCESS_CPU, role).value = time.process_time()
+        self.metrics.gauge(names.PROCESS_MEMORY, role).set(_proportional_memory())
+
+    def _transmit(self, name: str, sent: Sent[Any] | None) -> None:
+        if sent is not None:
+            self.tell(self._lines[name][0], Streamed(name, sent.token, sent.item))
+
+    # --- messages that every process actor understands ----------------------------------------------------------------
+
+    def receive_Streamed(self, message: Streamed, sender: Peer) -> None:
+        # Answered first: the credit is for the line, not for the work.
+        self.send(sender.address, Letter(sender.identity, self.identity, StreamAnswered(message.line, message.token)))
+        self._dispatch(message.item, sender.identity, sender.address)
+
+    def receive_StreamAnswered(self, message: StreamAnswered, _sender: Peer) -> None:
+        if message.line in self._lines:
+            self._transmit(message.line, self._lines[message.line][1].answered(message.token, time.monotonic()))
+
+    def receive_Peers(self, message: Peers, _sender: Peer) -> None:
+        self._peers = {peer.identity.place: peer for peer in message.peers}
+        for name, (place, line) in self._lines.items():
+            now = self.peer(place)
+            if now is not None and now != self._known.get(name):
+                self._transmit(name, line.reset(time.monotonic()))
+            self._known[name] = now
+        self.peers_changed()
+
+    def receive_Probe(self, message: Probe, _sender: Peer) -> None:
+        self.answer_probe(message.token)
+
+    def receive_Stop(self, _message: Stop, _sender: Peer) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self.stop()
+
+    def receive_Query(self, message: Query, sender: Peer) -> None:
+        handler = getattr(self, f"query_{message.name}", None)
+        if handler is None:
+            answer = Answer(message.reference, problem=f"{self.identity.place} knows nothing of {message.name!r}")
+        else:
+            answer = Answer(message.reference, handler(**message.arguments))
+        self.send(sender.address, Letter(sender.identity, self.identity, answer))
+
+
+def _proportional_memory() -> int:
+    """This process's share of memory (PSS), bytes: what a page shared with others costs, divided among them."""
+    with open("/proc/self/smaps_rollup", "rb") as rollup:
+        for line in rollup:
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _own_signals() -> None:
+    """Undo what Thespian does with signals in a new process.
+
+    It installs a Python handler on every signal. On the fatal ones that makes a segfault spin at 100 % for ever with no
+    exit notice; on SIGTERM it ends the actor behind its supervisor's back. SIGCHLD stays: Thespian waits for its
+    children with it.
+    """
+    for fatal in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT):
+        signal.signal(fatal, signal.SIG_DFL)
+    # Only the tree stops a process actor; systemd and a terminal's Ctrl-C tell arimond, which tells the tree.
+    for told in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(told, signal.SIG_IGN)

@@ -1,0 +1,188 @@
+"""The embedded actor system of one Switchboard: its partitions, its calls, and the way in to each call's mailbox.
+
+Three habits of Thespian's `simpleSystemBase` are dealt with here and nowhere else: it keeps the key of a dead actor in
+its registry for ever; it writes to the logging module at every message; and `ask` returns as soon as anything has
+arrived, so that what else was sent must be listened for.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+from thespian.actors import ActorAddress, ActorExitRequest, ActorSystem
+
+from actors.call.host import Folded
+from actors.call.inputs import Routed
+from actors.call.state import Call
+from actors.calls import (
+    Begin,
+    CallActor,
+    CallGivenUp,
+    CallIs,
+    CallReports,
+    CallsActor,
+    Degrade,
+    Degraded,
+    Dismiss,
+    StartCall,
+)
+from conf.settings import Settings
+from supervision.reasons import Crash, Reason
+from supervision.reports import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """A call's actor raised at an input, and so did its successor."""
+
+    reason: Reason
+
+
+@dataclass(slots=True)
+class _Resident:
+    """A call's actor as we know it."""
+
+    address: ActorAddress
+    generation: int
+
+
+class CallSystem:
+    """All calls of one PBX."""
+
+    def __init__(self, server: str, settings: Settings) -> None:
+        self.states: dict[str, Call] = {}
+        """Each active call's state after the last input that it took. Immutable values: a copy of the dict is a
+        snapshot of all calls."""
+        self.restarts = 0
+        """Call actors replaced since the start."""
+        self._reports: list[Report] = []
+        self._residents: dict[str, _Resident] = {}
+        self._reason: Reason | None = None
+        self._system = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
+        self._partitions = [self._system.createActor(CallsActor) for _ in range(settings.switchboard.partitions)]
+        for index, partition in enumerate(self._partitions):
+            path = f"pbx/{server}/calls/{index}"
+            begun = self._system.ask(partition, Begin(path, server, settings, self.states), None)
+            assert isinstance(begun, Begin), "a partition answers with what it was begun with"
+
+    def restore(self, call_id: str, state: Call) -> None:
+        """Put a call of a snapshot back, with an actor of its own."""
+        self.states[call_id] = state
+        self._start(call_id)
+
+    def deliver(self, routed: Routed) -> Folded | Poisoned:
+        """Give an input to its call by way of its mailbox; the call's actor is started if it has none.
+
+        An actor that raises is replaced, and the input given to its successor once more: that tells a passing fault of
+        the actor from a row that no actor can take. After `Poisoned` the call has a live actor and its former state.
+        """
+        self._reason = None
+        for _attempt in (1, 2):
+            resident = self._residents.get(routed.call_id) or self._start(routed.call_id)
+            answer = self._ask(resident.address, routed)
+            if isinstance(answer, Folded):
+                if answer.ended:
+                    self._forget(routed.call_id)
+                else:
+                    self.states[routed.call_id] = answer.call
+                return answer
+        return Poisoned(self._reason or Crash("NoAnswer", "the call's actor did not answer"))
+
+    def degrade(self, call_id: str) -> None:
+        """Tell a call that a row of it was set aside."""
+        if call_id not in self.states:
+            # It failed at its very first input: there is no call yet that could say so.
+            if (resident := self._residents.get(call_id)) is not None:
+                self._ask(resident.address, Dismiss())
+                self._forget(call_id)
+            return
+        resident = self._residents.get(call_id) or self._start(call_id)
+        answer = self._ask(resident.address, Degrade())
+        assert isinstance(answer, Degraded), f"{call_id} did not answer: {answer!r}"
+        self.states[call_id] = answer.state
+
+    def kill(self, call_id: str) -> bool:
+        """End a call's actor at once; its supervisor starts a successor. False if there is no such call."""
+        resident = self._residents.get(call_id)
+        if resident is None:
+            return False
+        self._ask(resident.address, ActorExitRequest(recursive=False))
+        return True
+
+    def generation(self, call_id: str) -> int:
+        """Of a call's actor."""
+        return self._residents[call_id].generation
+
+    def take_reports(self) -> list[Report]:
+        """What the partitions have reported since the last time."""
+        reports, self._reports = self._reports, []
+        return reports
+
+    def census(self) -> dict[str, int]:
+        """Count what lives in the registry: calls that ought to have an actor, and actors that there are."""
+        alive = sum(isinstance(actor, CallActor) for actor in self._instances())
+        return {"calls": len(self.states), "actors": alive}
+
+    def partition_of(self, call_id: str) -> int:
+        """Index of the partition whose supervisor a call has."""
+        return crc32(call_id.encode()) % len(self._partitions)
+
+    def partition_sizes(self) -> list[int]:
+        """Calls per partition."""
+        sizes = [0] * len(self._partitions)
+        for call_id in self.states:
+            sizes[self.partition_of(call_id)] += 1
+        return sizes
+
+    # --- machinery ----------------------------------------------------------------------------------------------------
+
+    def _start(self, call_id: str) -> _Resident:
+        self._ask(self._partitions[self.partition_of(call_id)], StartCall(call_id))
+        return self._residents[call_id]
+
+    def _forget(self, call_id: str) -> None:
+        """The call has ended, and its actor with it."""
+        self.states.pop(call_id, None)
+        self._prune(self._residents.pop(call_id).address)
+
+    def _ask(self, address: ActorAddress, message: Any) -> Folded | Degraded | None:
+        """Send a message, run the system until it is quiet, take in what supervisors say; return a call's answer."""
+        found: Folded | Degraded | None = None
+        answer = self._system.ask(address, message, None)
+        while answer is not None:
+            match answer:
+                case Folded() | Degraded():
+                    found = answer
+                case CallIs(call_id, resident, generation, reason):
+                    self._moved_in(call_id, resident, generation, reason)
+                case CallGivenUp(call_id, reason):
+                    self._reason = reason
+                    if (gone := self._residents.pop(call_id, None)) is not None:
+                        self._prune(gone.address)
+                case CallReports(reports):
+                    self._reports.extend(reports)
+            answer = self._system.listen(None)
+        return found
+
+    def _moved_in(self, call_id: str, address: ActorAddress, generation: int, reason: Reason | None) -> None:
+        before = self._residents.get(call_id)
+        if before is not None:
+            self._prune(before.address)
+            self.restarts += 1
+            self._reason = reason
+        self._residents[call_id] = _Resident(address, generation)
+
+    def _prune(self, address: ActorAddress) -> None:
+        registry = self._system._systemBase.actorRegistry
+        key = address.actorAddressString
+        if registry.get(key, _ABSENT) is None:
+            del registry[key]
+
+    def _instances(self) -> Iterator[Any]:
+        for reference in list(self._system._systemBase.actorRegistry.values()):
+            if reference is not None and reference.instance is not None:
+                yield reference.instance
+
+
+_ABSENT = object()

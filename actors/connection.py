@@ -1,0 +1,150 @@
+"""Connection: the link to one PBX, and the only writer of its journal.
+
+    frames, link up/down, REST answers, operator's commands → journal → doorbell → Switchboard
+
+A frame is *received* when the journal has it. Reading the socket waits for nothing downstream: Asterisk cuts off a
+client that reads slowly. A PBX that is away is a state of the link (wire.ari.session), not a crash.
+"""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from actors.messages import JournalNeeded, JournalReaches, LinkChanged, TakeSnapshot
+from actors.worker import WorkerActor
+from supervision.messages import Peer, Place, Start
+from wire.ari.client import AriLink
+from wire.ari.errors import AriError
+from wire.ari.rest import AriRest
+from wire.ari.session import Described, Down
+from wire.metrics import names
+from wire.store.journal import JournalWriter
+from wire.store.row import Kind, Position
+
+RECOVERY = Place("recovery", None)
+
+_TYPE = b'"type":"'
+
+
+class ConnectionActor(WorkerActor):
+    """Link and journal of one PBX."""
+
+    role = "connection"
+
+    def start(self, start: Start) -> None:
+        self._pbx = start.pbx
+        self._journal = JournalWriter(start.directory / "journal", start.settings.journal, self._committed)
+        self._journal.start()
+        self._link = AriLink(
+            self._pbx, on_frame=self._frame, on_up=self._up, on_down=self._down, on_state=self.bridge.post
+        )
+        self._rest = AriRest(self._pbx)
+        self._shown: Described | None = None
+        self._reached: Position | None = None
+        self._events = 0
+        self._connected = self.metrics.gauge(names.ARI_CONNECTED)
+        self._connected.set(0)
+        self.open_line("doorbell", Place("switchboard", self._pbx.name), lambda _older, newer: newer)
+        self.open_line("link", RECOVERY, lambda _older, newer: newer)
+        self.run_loop()
+
+    def stop(self) -> None:
+        self.bridge.call(self._link.stop)
+
+    def main_returned(self) -> None:
+        # The last rows first, then the doorbell for them: Switchboard stops after us and folds what there is.
+        self._journal.close()
+        super().main_returned()
+
+    def details(self) -> dict[str, Any]:
+        health = self._journal.health()
+        return {
+            "link": None if self._shown is None else asdict(self._shown),
+            "events": self._events,
+            "journal": asdict(health),
+        }
+
+    # --- in the loop's thread -----------------------------------------------------------------------------------------
+
+    async def main(self) -> None:
+        async with self._rest:
+            await self._link.run()
+
+    def _frame(self, body: bytes) -> None:
+        self._journal.append(Kind.FRAME, _now_ms(), body)
+        self._events += 1
+        self.metrics.counter(names.EVENTS, _type_of(body)).add()
+
+    def _up(self, link: int) -> None:
+        self._append(Kind.LINK_UP, {"generation": link, "app": self._pbx.app})
+        self.bridge.post(LinkChanged(True, link))
+
+    def _down(self, why: Down, detail: str, last_data_ms: int) -> None:
+        self._append(Kind.LINK_DOWN, {"reason": why.value, "detail": detail, "last_data_ms": last_data_ms})
+        self.metrics.counter(names.ARI_DISCONNECTS, why.value).add()
+        self.bridge.post(LinkChanged(False, self._link.links))
+
+    def _append(self, kind: Kind, body: dict[str, Any]) -> None:
+        self._journal.append(kind, _now_ms(), orjson.dumps(body))
+
+    async def _take_snapshot(self, order: TakeSnapshot) -> None:
+        if order.link != self._link.links:
+            return
+        name = f"{order.purpose}-{order.link}-{order.nth}-{_now_ms()}"
+        try:
+            body = await self._rest.snapshot(
+                lambda _channel: True, snapshot_id=name, purpose=order.purpose, nth=order.nth
+            )
+        except AriError as problem:
+            # Expected while a PBX restarts; Recovery asks again at its next audit.
+            self.log.warning("connection.snapshot_failed", purpose=order.purpose, nth=order.nth, error=str(problem))
+            return
+        # A snapshot of a link that has ended in between says nothing about the one that follows.
+        if order.link == self._link.links:
+            self._append(Kind.SNAPSHOT, body | {"link": order.link})
+
+    # --- in the writer's thread ---------------------------------------------------------------------------------------
+
+    def _committed(self, uuid: str, n: int) -> None:
+        self.bridge.post(JournalReaches(Position(uuid, n)))
+
+    # --- in the actor -------------------------------------------------------------------------------------------------
+
+    def from_loop_JournalReaches(self, message: JournalReaches) -> None:
+        self._reached = message.position
+        self.say("doorbell", message)
+
+    def from_loop_LinkChanged(self, message: LinkChanged) -> None:
+        self._connected.set(1 if message.up else 0)
+        self.say("link", message)
+
+    def from_loop_Described(self, message: Described) -> None:
+        self._shown = message
+        if message.name == "connecting":
+            self.metrics.counter(names.ARI_ATTEMPTS).add()
+
+    def receive_TakeSnapshot(self, message: TakeSnapshot, _sender: Peer) -> None:
+        self.in_loop(self._take_snapshot(message))
+
+    def receive_JournalNeeded(self, message: JournalNeeded, _sender: Peer) -> None:
+        self._journal.retire(message.positions)
+
+    def query_operate(self, command: dict[str, Any]) -> str:
+        """Journal what an operator orders, so that a replay of the journal knows of it."""
+        self.bridge.call(self._append, Kind.OPERATOR, command)
+        return "journalled"
+
+
+def _type_of(body: bytes) -> str:
+    # In JSON a quote inside of a string is escaped, so the first `"type":"` is a key; ARI puts no other before it.
+    begin = body.find(_TYPE)
+    if begin < 0:
+        return "unknown"
+    begin += len(_TYPE)
+    return body[begin : body.find(b'"', begin, begin + 64)].decode("ascii", "replace")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,133 @@
+"""Publisher: carries messages from every outbox to the sink, and outcomes back. It holds nothing durable.
+
+    owner ──Offer──→ Publisher ──publish──→ sink        an offer is answered `Accepted` at once,
+    owner ←─OutcomesCame── Publisher ←─outcomes── sink    what became of its messages comes later, coalesced
+
+A broker that is away is a state of the sink (wire.sink), told to all owners; it costs no restart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from wire.file_sink import FileSink
+
+from actors.base import latest
+from actors.messages import OutcomesCame, SinkChanged
+from actors.worker import WorkerActor
+from conf.settings import Settings
+from supervision.messages import Identity, Peer, Place, Start
+from wire.amqp.link import AmqpSink
+from wire.metrics import names
+from wire.sink import Outcome, Phase, Sink, SinkState, Verdict
+from wire.store.offers import Accepted, Offer
+from wire.store.outbox import Entry
+
+_DRAIN_SHARE = 0.6
+"""Share of the time that a stop may take in which what is in flight may still be confirmed."""
+
+
+class PublisherActor(WorkerActor):
+    """The one way out."""
+
+    role = "publisher"
+
+    def start(self, start: Start) -> None:
+        self._settings = start.settings
+        self._flying: dict[str, tuple[Place, int]] = {}
+        self._owners: dict[Place, Identity] = {}
+        self._sink = self._make_sink(start.settings)
+        self._published = self.metrics.counter(names.MESSAGES_PUBLISHED)
+        self._latency = self.metrics.histogram(names.PUBLISH_LATENCY)
+        self._verdicts = {
+            Verdict.CONFIRMED: self.metrics.counter(names.MESSAGES_CONFIRMED),
+            Verdict.RETURNED: self.metrics.counter(names.MESSAGES_RETURNED),
+            Verdict.REFUSED: self.metrics.counter(names.MESSAGES_RETURNED),
+            Verdict.FAILED: self.metrics.counter(names.MESSAGES_FAILED),
+        }
+        self.run_loop()
+
+    def stop(self) -> None:
+        self.in_loop(self._sink.close(self._settings.supervision.shutdown * _DRAIN_SHARE))
+
+    def details(self) -> dict[str, Any]:
+        return {
+            "sink": self._settings.publisher.sink,
+            "state": asdict(self._sink.state),
+            "in_flight": self._sink.in_flight,
+            "published": int(self._published.value),
+            "confirmed": int(self._verdicts[Verdict.CONFIRMED].value),
+            "returned": int(self._verdicts[Verdict.RETURNED].value),
+            "failed": int(self._verdicts[Verdict.FAILED].value),
+        }
+
+    def peers_changed(self) -> None:
+        # An owner that is new, or a new process, has not heard how the sink is.
+        for place, identity in list(self._owners.items()):
+            if (now := self.peer(place)) is not None and now != identity:
+                self._owners[place] = now
+                self.say(f"sink {place}", SinkChanged(self._sink.state))
+        for pbx in self._settings.pbx:
+            place = Place("switchboard", pbx.name)
+            if place not in self._owners and (now := self.peer(place)) is not None:
+                self._owners[place] = now
+                self.open_line(f"outcomes {place}", place, OutcomesCame.and_then)
+                self.open_line(f"sink {place}", place, latest)
+                self.say(f"sink {place}", SinkChanged(self._sink.state))
+
+    def _make_sink(self, settings: Settings) -> Sink:
+        if settings.publisher.sink == "file":
+            return FileSink(settings, on_outcomes=self._outcomes_came, on_state=self.bridge.post)
+        return AmqpSink(settings, on_outcomes=self._outcomes_came, on_state=self.bridge.post)
+
+    # --- in the loop's thread -----------------------------------------------------------------------------------------
+
+    async def main(self) -> None:
+        await self._sink.run()
+
+    def _publish(self, owner: Place, entries: Sequence[Entry]) -> None:
+        # The same offer may come twice, and so may a message after a failure that was none; the sink knows ids.
+        for entry in entries:
+            self._flying[entry.message.message_id] = (owner, entry.id)
+        self._published.add(len(entries))
+        self._sink.publish([entry.message for entry in entries])
+
+    def _outcomes_came(self, outcomes: Sequence[Outcome]) -> None:
+        by_owner: dict[Place, tuple[list[int], list[int], list[tuple[int, str]]]] = {}
+        for message_id, verdict, detail, seconds in outcomes:
+            owner, entry = self._flying.pop(message_id)
+            confirmed, failed, returned = by_owner.setdefault(owner, ([], [], []))
+            self._verdicts[verdict].add()
+            if verdict is Verdict.CONFIRMED:
+                self._latency.observe(seconds)
+                confirmed.append(entry)
+            elif verdict is Verdict.FAILED:
+                failed.append(entry)
+            else:
+                returned.append((entry, detail))
+        for owner, (confirmed, failed, returned) in by_owner.items():
+            self.bridge.post(_Batch(owner, OutcomesCame(tuple(confirmed), tuple(failed), tuple(returned))))
+
+    # --- in the actor -------------------------------------------------------------------------------------------------
+
+    def receive_Offer(self, message: Offer, sender: Peer) -> None:
+        self.tell(sender.identity.place, Accepted(message.generation, message.offer))
+        if message.generation == self.identity.generation:
+            self.bridge.call(self._publish, sender.identity.place, message.entries)
+
+    def from_loop__Batch(self, batch: "_Batch") -> None:
+        self.say(f"outcomes {batch.owner}", batch.outcomes)
+
+    def from_loop_SinkState(self, state: SinkState) -> None:
+        self.metrics.gauge(names.SINK_CONNECTED).set(1 if state.takes_messages else 0)
+        self.metrics.gauge(names.SINK_BLOCKED).set(1 if state.phase is Phase.BLOCKED else 0)
+        for owner in self._owners:
+            self.say(f"sink {owner}", SinkChanged(state))
+
+
+class _Batch:
+    """Outcomes of one owner, on their way from the loop to the actor."""
+
+    def __init__(self, owner: Place, outcomes: OutcomesCame) -> None:
+        self.owner = owner
+        self.outcomes = outcomes

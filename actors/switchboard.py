@@ -1,0 +1,484 @@
+"""Switchboard: folds the journal of one PBX into calls and messages, and hosts the calls.
+
+    doorbell → rows → world.step → calls' mailboxes → one transaction (checkpoint, outbox, quarantine) → Publisher
+
+The doorbell only says how far the journal reaches; the journal is the queue. All work is done in slices of at most
+`switchboard.slice_seconds`, between which the mailbox is looked at. A restart loads the newest snapshot and folds
+again, with effects muted, up to the checkpoint; since everything is pure, what follows has the same ids as it would
+have had.
+
+A row that cannot be folded is set aside (quarantine) in the same transaction that passes it by.
+"""
+
+import os
+import time
+import traceback
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from actors.base import ProcessActor, latest
+from actors.call import world as fold
+from actors.call.effects import Unexpected
+from actors.call.inputs import Routed
+from actors.call.state import Call
+from actors.call.world import World
+from actors.call_system import CallSystem, Poisoned
+from actors.messages import JournalNeeded, JournalReaches, OutcomesCame, SinkChanged
+from supervision.messages import Identity, Peer, Place, Reported, Start
+from supervision.reasons import SHUTDOWN, Crash
+from wire import log
+from wire.message import OutboundMessage
+from wire.metrics import names
+from wire.sink import SinkState
+from wire.store.codec import Codec, classes_in
+from wire.store.journal import JournalReader
+from wire.store.ledger import Ledger, Stage, Suspect
+from wire.store.offers import (
+    Accepted,
+    Added,
+    Command,
+    Confirmed,
+    Delete,
+    Failed,
+    Input,
+    Limits,
+    Load,
+    Loaded,
+    Offer,
+    Offers,
+    Park,
+    PublisherDown,
+    PublisherUp,
+    Returned,
+    Tick,
+    Withdrawn,
+)
+from wire.store.row import Position, Row
+
+PUBLISHER = Place("publisher", None)
+
+SNAPSHOT_VERSION = 1
+"""Raised when a stored state can no longer be folded further by the code; older snapshots are then passed over."""
+
+_CODEC = Codec(
+    found
+    for name in ("world", "state", "correlation", "segments", "inputs", "events")
+    for found in classes_in(f"actors.call.{name}")
+)
+_READ_BYTES = 8 * 1024 * 1024
+"""Most bytes of journal read at once."""
+_SNAPSHOT_SLICE = 200
+"""Calls written per slice of a snapshot."""
+_DRAIN_SHARE = 0.7
+"""Share of the time that a stop may take in which the journal is folded to its end and messages are confirmed."""
+_RETIRE_EVERY = 60.0
+"""Seconds between two words to Connection about the rows still needed."""
+
+
+class SwitchboardActor(ProcessActor):
+    """The fold of one PBX."""
+
+    role = "switchboard"
+    starts_later = True
+
+    def start(self, start: Start) -> None:
+        self._settings = start.settings
+        self._server = start.pbx.name
+        self._ledger = Ledger(start.directory / "ledger.db", start.settings.journal.synchronous)
+        opened = self._ledger.open()
+        if opened.set_aside is not None:
+            self.log.error("switchboard.ledger_damaged", set_aside=str(opened.set_aside), damage=opened.damage)
+        self._attempt = self._ledger.begin_attempt()
+        self._reader = JournalReader(start.directory / "journal")
+        self._calls = CallSystem(self._server, start.settings)
+        self._offers = Offers(Limits(window=start.settings.publisher.window))
+        self._world = World.new(self._server)
+        self._arrived: dict[int, int] = {}
+        self._publisher: Identity | None = None
+        self._reached: Position | None = None
+        self._lag_since: float | None = None
+        self._since_snapshot = 0
+        self._snapshot: Iterator[None] | None = None
+        self._draining_until: float | None = None
+        self._unexpected_limit = log.Limit()
+        self._instruments()
+        self._doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.watch(self._doorbell, self._slice)
+        self.open_line("needed", Place("connection", self._server), latest)
+        self.open_line("reports", Place("monitor", None), lambda a, b: Reported((a.reports + b.reports)[-100:]))
+        self._work = self._restore()
+        self._ring()
+
+    def stop(self) -> None:
+        self._draining_until = time.monotonic() + self._settings.supervision.shutdown * _DRAIN_SHARE
+        self._ring()
+
+    def peers_changed(self) -> None:
+        publisher = self.peer(PUBLISHER)
+        if publisher != self._publisher:
+            self._publisher = publisher
+            # Whether it takes messages it says itself (SinkChanged), as soon as it knows of us.
+            self._handle(PublisherDown())
+
+    def details(self) -> dict[str, Any]:
+        counts = self._ledger.outbox.counts()
+        position = self._position
+        return {
+            "folded": None if position is None else position._asdict(),
+            "reached": None if self._reached is None else self._reached._asdict(),
+            "lag_rows": self._lag_rows(),
+            "lag_seconds": self._lag_seconds(),
+            "outbox": counts._asdict(),
+            "in_flight": self._offers.in_flight,
+            "quarantined": self._ledger.quarantine.count(),
+            "calls": len(self._calls.states),
+            "partitions": self._calls.partition_sizes(),
+            "call_restarts": self._calls.restarts,
+            "restoring": self._restoring,
+        }
+
+    # --- slices -------------------------------------------------------------------------------------------------------
+
+    def _ring(self) -> None:
+        os.eventfd_write(self._doorbell, 1)
+
+    def _slice(self) -> None:
+        """One slice of whatever there is to do; rings again if there is more."""
+        try:
+            os.eventfd_read(self._doorbell)
+        except BlockingIOError:
+            return
+        until = time.monotonic() + self._settings.switchboard.slice_seconds
+        more = True
+        while more and time.monotonic() < until:
+            more = next(self._work)
+        if more:
+            self._ring()
+        elif self._draining_until is not None:
+            self._drained()
+
+    def _restore(self) -> Iterator[bool]:
+        """Load the newest snapshot, fold again up to the checkpoint with effects muted, then go on for ever."""
+        self._restoring = True
+        self._position = self._ledger.position()
+        checkpoint = self._position
+        position = yield from self._load_snapshot(checkpoint)
+        if checkpoint is not None:
+            yield from self._refold(position, checkpoint)
+        self._restoring = False
+        self.started()
+        self._measure_slowly()
+        while True:
+            if not self._fold_batch():
+                yield self._advance_snapshot()
+            else:
+                yield True
+
+    def _load_snapshot(self, checkpoint: Position | None) -> Generator[bool, None, Position | None]:
+        info = self._ledger.snapshots.latest_complete()
+        if info is None or checkpoint is None or info.version != SNAPSHOT_VERSION:
+            return None
+        for key, blob in self._ledger.snapshots.load(info.id):
+            value = _CODEC.decode(blob)
+            if key == "world":
+                assert isinstance(value, World)
+                self._world = value
+            else:
+                assert isinstance(value, Call)
+                self._calls.restore(key.removeprefix("call:"), value)
+            yield True
+        return info.position
+
+    def _refold(self, position: Position | None, checkpoint: Position) -> Iterator[bool]:
+        """Fold rows whose effects are in the outbox already, up to the checkpoint."""
+        while position != checkpoint:
+            batch = self._reader.read(position, self._settings.switchboard.batch_rows, _READ_BYTES)
+            if batch is None:
+                # The journal is shorter than the checkpoint: it was lost. What it still has was folded; go on.
+                self.log.error("switchboard.journal_short", checkpoint=str(checkpoint), position=str(position))
+                return
+            skip = self._ledger.quarantine.keys(batch.uuid, batch.rows[0].n - 1, batch.rows[-1].n)
+            for row in batch.rows:
+                self._fold_row(batch.uuid, row, skip)
+                position = Position(batch.uuid, row.n)
+                yield True
+                if position == checkpoint:
+                    break
+        self._suspects.clear()
+        self._messages.clear()
+
+    # --- folding ------------------------------------------------------------------------------------------------------
+
+    _messages: list[OutboundMessage]
+    _suspects: list[Suspect]
+    _position: Position | None
+    _restoring: bool
+
+    def _fold_batch(self) -> bool:
+        """Fold some rows and commit what came of them; False if there are none."""
+        limit = 1 if self._stepping else self._settings.switchboard.batch_rows
+        batch = self._reader.read(self._position, limit, _READ_BYTES)
+        if batch is None:
+            self._lag_since = None
+            return False
+        until = time.monotonic() + self._settings.switchboard.slice_seconds
+        folded = None
+        arrived: list[int] = []
+        for row in batch.rows:
+            if self._stepping and self._killed_us_before(batch.uuid, row):
+                self._set_aside(batch.uuid, row, None, "process", "the process died twice at this row", "")
+            else:
+                self._fold_row(batch.uuid, row, frozenset())
+            arrived.extend([row.at_ms] * (len(self._messages) - len(arrived)))
+            folded = row
+            if time.monotonic() > until:
+                break
+        assert folded is not None
+        self._commit(Position(batch.uuid, folded.n), arrived)
+        self._fold_latency.observe(max(0.0, _now_ms() - folded.at_ms) / 1000)
+        self._since_snapshot += folded.n - batch.rows[0].n + 1
+        if self._since_snapshot >= self._settings.switchboard.snapshot_rows and self._snapshot is None:
+            self._begin_snapshot()
+        return True
+
+    def _fold_row(
+        self, uuid: str, row: Row, skip: frozenset[tuple[int, str | None]] | set[tuple[int, str | None]]
+    ) -> None:
+        if (row.n, None) in skip:
+            return
+        try:
+            step = fold.step(self._world, row, self._settings)
+        except Exception as problem:  # noqa: BLE001  # whatever a row does to us, it is kept and the others go on
+            self._set_aside(uuid, row, None, "correlate", repr(problem), "".join(traceback.format_exception(problem)))
+            return
+        if step.rejected is not None:
+            self._set_aside(uuid, row, None, "decode", f"{step.rejected.reason}: {step.rejected.detail}", "")
+        self._world = step.world
+        self._messages.extend(step.pbx_messages)
+        self._count_unexpected(step.reports)
+        for routed in step.routed:
+            if (row.n, routed.call_id) in skip:
+                self._calls.degrade(routed.call_id)
+            else:
+                self._deliver(uuid, row, routed)
+
+    def _deliver(self, uuid: str, row: Row, routed: Routed) -> None:
+        known = routed.call_id in self._calls.states
+        folded = self._calls.deliver(routed)
+        if isinstance(folded, Poisoned):
+            reason = folded.reason
+            trace = reason.traceback if isinstance(reason, Crash) else ""
+            self._set_aside(uuid, row, routed.call_id, "call", str(reason), trace)
+            self._calls.degrade(routed.call_id)
+            return
+        self._messages.extend(folded.messages)
+        self._count_unexpected(folded.unexpected)
+        if not self._restoring:
+            self._started_calls.add(not known)
+            self._ended_calls.add(folded.ended)
+
+    def _set_aside(self, uuid: str, row: Row, call_id: str | None, stage: Stage, error: str, trace: str) -> None:
+        self._suspects.append(Suspect(uuid, row, call_id, stage, error, trace))
+        if not self._restoring:
+            self._quarantined.add()
+            if (suppressed := self._unexpected_limit.admit(f"quarantine {stage}")) is not None:
+                self.log.error("switchboard.row_quarantined", n=row.n, stage=stage, call_id=call_id, error=error,
+                               suppressed=suppressed)  # fmt: skip
+
+    def _killed_us_before(self, uuid: str, row: Row) -> bool:
+        return self._ledger.begin_row(Position(uuid, row.n)) >= 2
+
+    @property
+    def _stepping(self) -> bool:
+        """From the third start at one checkpoint on: a row here may kill the process, so they are taken singly."""
+        return self._attempt >= 3
+
+    def _commit(self, position: Position, arrived: list[int]) -> None:
+        now = _now_ms()
+        with self._ledger.transaction():
+            self._ledger.move(position, now)
+            entries = self._ledger.outbox.add(self._messages, now)
+            self._ledger.quarantine.add(self._suspects, now)
+        if position != self._position:
+            self._attempt = 0
+        self._position = position
+        for message in self._messages:
+            self.metrics.counter(names.MESSAGES_MADE, message.operation).add()
+        self._messages.clear()
+        self._suspects.clear()
+        if entries:
+            self._arrived.update(zip((entry.id for entry in entries), arrived, strict=True))
+            self._handle(Added(tuple(entries)))
+
+    def _count_unexpected(self, found: tuple[Unexpected, ...]) -> None:
+        if self._restoring:
+            return
+        for each in found:
+            self.metrics.counter(names.EVENTS_UNEXPECTED, each.event).add()
+            if (suppressed := self._unexpected_limit.admit(f"{each.what} {each.event}")) is not None:
+                self.log.info("call.unexpected_event", what=each.what, event_type=each.event, where=each.where,
+                              detail=each.detail, suppressed=suppressed)  # fmt: skip
+
+    # --- snapshots ----------------------------------------------------------------------------------------------------
+
+    def _begin_snapshot(self) -> None:
+        if self._position is not None:
+            self._since_snapshot = 0
+            # Immutable values: this copy is all calls at this row, however long it takes to write.
+            self._snapshot = self._write_snapshot(self._position, self._world, dict(self._calls.states))
+
+    def _write_snapshot(self, position: Position, world: World, calls: dict[str, Call]) -> Iterator[None]:
+        snapshots = self._ledger.snapshots
+        number = snapshots.begin(position, SNAPSHOT_VERSION, "", _now_ms())
+        snapshots.put(number, [("world", _CODEC.encode(world))])
+        yield
+        items = list(calls.items())
+        for begin in range(0, len(items), _SNAPSHOT_SLICE):
+            chosen = items[begin : begin + _SNAPSHOT_SLICE]
+            snapshots.put(number, [(f"call:{call_id}", _CODEC.encode(call)) for call_id, call in chosen])
+            yield
+        snapshots.complete(number, _now_ms())
+
+    def _advance_snapshot(self) -> bool:
+        """One slice of the snapshot under way; False if there is none, or it is complete."""
+        if self._snapshot is None:
+            return False
+        try:
+            next(self._snapshot)
+        except StopIteration:
+            self._snapshot = None
+            return False
+        return True
+
+    # --- stopping -----------------------------------------------------------------------------------------------------
+
+    def _drained(self) -> None:
+        """Everything received is folded. Store it, and wait for what is still unconfirmed as long as time allows."""
+        assert self._draining_until is not None
+        if self._since_snapshot:
+            self._begin_snapshot()
+            while self._advance_snapshot():
+                pass
+        late = time.monotonic() > self._draining_until
+        if self._offers.in_flight == 0 or self._publisher is None or late:
+            self._ledger.close()
+            self._reader.close()
+            self.leave(SHUTDOWN)
+
+    # --- the outbox ---------------------------------------------------------------------------------------------------
+
+    def _handle(self, event: Input) -> None:
+        for command in self._offers.handle(event, _monotonic_ms()):
+            self._carry_out(command)
+        if (deadline := self._offers.deadline()) is not None:
+            self.after(max(0, deadline - _monotonic_ms()) / 1000, "offers", lambda: self._handle(Tick()))
+
+    def _carry_out(self, command: Command) -> None:
+        outbox = self._ledger.outbox
+        match command:
+            case Offer():
+                self.tell(PUBLISHER, command)
+            case Delete(ids):
+                with self._ledger.transaction():
+                    outbox.confirm(ids)
+            case Park(ids, reason):
+                with self._ledger.transaction():
+                    outbox.park(ids, reason, _now_ms())
+            case Load(after_id, rows, max_bytes):
+                entries = outbox.load(after_id, rows, max_bytes)
+                self._handle(Loaded(after_id, tuple(entries)))
+            case Withdrawn(ids):
+                with self._ledger.transaction():
+                    outbox.drop(ids)
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def receive_JournalReaches(self, message: JournalReaches, _sender: Peer) -> None:
+        self._reached = message.position
+        if self._lag_since is None:
+            self._lag_since = time.monotonic()
+        self._ring()
+
+    def receive_SinkChanged(self, message: SinkChanged, sender: Peer) -> None:
+        if sender.identity == self._publisher:
+            self._sink_changed(message.state, sender.identity.generation)
+
+    def _sink_changed(self, state: SinkState, generation: int) -> None:
+        self._handle(PublisherUp(generation) if state.takes_messages else PublisherDown())
+
+    def receive_Accepted(self, message: Accepted, _sender: Peer) -> None:
+        self._handle(message)
+
+    def receive_OutcomesCame(self, message: OutcomesCame, sender: Peer) -> None:
+        generation = sender.identity.generation
+        if message.confirmed:
+            now = _now_ms()
+            for entry in message.confirmed:
+                if (arrived := self._arrived.pop(entry, None)) is not None:
+                    self._total_latency.observe(max(0, now - arrived) / 1000)
+            self._handle(Confirmed(message.confirmed))
+        if message.failed:
+            self._handle(Failed(generation, message.failed))
+        for entry, reason in message.returned:
+            self._handle(Returned(generation, (entry,), reason))
+        if self._draining_until is not None:
+            self._ring()
+
+    # --- figures ------------------------------------------------------------------------------------------------------
+
+    def _instruments(self) -> None:
+        self._messages, self._suspects = [], []
+        self._started_calls = self.metrics.counter(names.CALLS_STARTED)
+        self._ended_calls = self.metrics.counter(names.CALLS_ENDED)
+        self._quarantined = self.metrics.counter(names.ROWS_QUARANTINED)
+        self._fold_latency = self.metrics.histogram(names.FOLD_LATENCY)
+        self._total_latency = self.metrics.histogram(names.TOTAL_LATENCY)
+
+    def _measure_slowly(self) -> None:
+        """Once a second: the gauges, the calls' reports, and now and then the word about rows no longer needed."""
+        counts = self._ledger.outbox.counts()
+        self.metrics.gauge(names.JOURNAL_LAG).set(self._lag_rows())
+        self.metrics.gauge(names.JOURNAL_LAG_SECONDS).set(self._lag_seconds())
+        self.metrics.gauge(names.CALLS_ACTIVE).set(len(self._calls.states))
+        self.metrics.counter(names.CALL_RESTARTS).value = self._calls.restarts
+        self.metrics.gauge(names.OUTBOX_DEPTH).set(counts.waiting + counts.parked)
+        self.metrics.gauge(names.MESSAGES_PARKED).set(counts.parked)
+        oldest = counts.oldest_waiting_ms
+        self.metrics.gauge(names.OUTBOX_AGE).set(0 if oldest is None else max(0, _now_ms() - oldest) / 1000)
+        if reports := self._calls.take_reports():
+            self.say("reports", Reported(tuple((_now_ms(), report) for report in reports)))
+        if time.monotonic() - self._retired_at > _RETIRE_EVERY:
+            self._retired_at = time.monotonic()
+            since = _now_ms() - int(self._settings.journal.max_age * 1000)
+            self.say("needed", JournalNeeded(tuple(self._ledger.needed(since))))
+        self.after(1.0, "measure", self._measure_slowly)
+
+    _retired_at = 0.0
+
+    def _lag_rows(self) -> int:
+        if self._reached is None:
+            return 0
+        if self._position is None or self._position.uuid != self._reached.uuid:
+            return self._reached.n
+        return max(0, self._reached.n - self._position.n)
+
+    def _lag_seconds(self) -> float:
+        return 0.0 if self._lag_since is None or self._lag_rows() == 0 else time.monotonic() - self._lag_since
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def query_census(self) -> dict[str, int]:
+        """Calls that ought to have an actor, and actors that there are."""
+        return self._calls.census()
+
+    def query_kill_call(self, call_id: str) -> bool:
+        """End a call's actor at once; its supervisor starts a successor. False if there is no such call."""
+        return self._calls.kill(call_id)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

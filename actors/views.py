@@ -1,0 +1,213 @@
+"""What arimon-ctl and /health show, made of the vitals of all processes. Pure."""
+
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from actors.messages import Vitals
+from conf.settings import Settings
+from supervision.messages import Identity, Place
+from supervision.reasons import Crash
+from supervision.reports import Report
+from wire.control import api
+
+AllVitals = Mapping[Place, tuple[Identity, Vitals]]
+
+LAG_LIMIT = 10.0
+"""Seconds of lag of a journal above which it is a problem."""
+
+
+def status(settings: Settings, vitals: AllVitals, started_ms: int) -> api.Status:
+    """How everything is."""
+    problems = health(vitals)
+    return {
+        "application": settings.application.name,
+        "environment": settings.application.environment,
+        "version": arimon_version(),
+        "pid": _details(vitals, Place("root", None)).get("arimond", 0),
+        "started_ms": started_ms,
+        "now_ms": int(time.time() * 1000),
+        "healthy": not problems,
+        "problems": problems,
+        "pbx": [_pbx(pbx.name, vitals) for pbx in settings.pbx],
+        "publisher": _publisher(vitals),
+    }
+
+
+def health(vitals: AllVitals) -> list[str]:
+    """What is wrong, one plain sentence each."""
+    problems: list[str] = []
+    for place, (_identity, vital) in sorted(vitals.items(), key=lambda item: str(item[0])):
+        details = vital.details
+        if place.role == "connection":
+            problems.extend(_connection_problems(place, details))
+        elif place.role == "switchboard":
+            if details["lag_seconds"] > LAG_LIMIT:
+                problems.append(f"{place}: {details['lag_rows']} rows behind, for {details['lag_seconds']:.0f} s")
+            if details["quarantined"]:
+                problems.append(f"{place}: {details['quarantined']} rows in quarantine")
+            if details["outbox"]["parked"]:
+                problems.append(f"{place}: {details['outbox']['parked']} messages parked as unroutable")
+        elif place.role == "publisher" and details["state"]["phase"] != "connected":
+            state = details["state"]
+            problems.append(f"publisher: {state['phase']}: {state['reason'] or 'not connected yet'}")
+    return problems
+
+
+def _connection_problems(place: Place, details: dict[str, Any]) -> list[str]:
+    problems: list[str] = []
+    link, journal = details["link"], details["journal"]
+    if link is None or link["name"] != "connected":
+        state = "not connected yet" if link is None else f"{link['name']}: {link['detail'] or 'no link'}"
+        problems.append(f"{place}: {state}")
+    if journal["state"] == "refused":
+        problems.append(f"{place}: the journal's disk refuses rows: {journal['reason']}")
+    if journal["lost_rows"]:
+        problems.append(f"{place}: {journal['lost_rows']} rows lost since the start of Connection")
+    return problems
+
+
+def _pbx(name: str, vitals: AllVitals) -> api.PbxStatus:
+    connection = _details(vitals, Place("connection", name))
+    switchboard = _details(vitals, Place("switchboard", name))
+    outbox = switchboard.get("outbox", {"waiting": 0, "parked": 0})
+    return {
+        "name": name,
+        "link": _link(connection.get("link")),
+        "calls": switchboard.get("calls", 0),
+        "events": connection.get("events", 0),
+        "events_per_second": connection.get("events_per_second", 0.0),
+        "journal_n": connection.get("journal", {}).get("last_n", 0),
+        "lag_rows": switchboard.get("lag_rows", 0),
+        "lag_seconds": switchboard.get("lag_seconds", 0.0),
+        "outbox": outbox["waiting"] + outbox["parked"],
+        "parked": outbox["parked"],
+        "quarantined": switchboard.get("quarantined", 0),
+    }
+
+
+def _link(link: Mapping[str, Any] | None) -> api.Link:
+    if link is None:
+        return {"state": "disconnected", "since_ms": None, "attempt": 0, "detail": "not started"}
+    return {
+        "state": link["name"],
+        "since_ms": link["since_ms"],
+        "attempt": link["attempt"],
+        "detail": link["detail"],
+    }
+
+
+def _publisher(vitals: AllVitals) -> api.PublisherStatus:
+    details = _details(vitals, Place("publisher", None))
+    state = details.get("state", {"phase": "disconnected", "reason": "not started", "attempt": 0})
+    return {
+        "link": {
+            "state": str(state["phase"]),
+            "since_ms": details.get("state_since_ms"),
+            "attempt": state["attempt"],
+            "detail": state["reason"],
+        },
+        "sink": details.get("sink", "amqp"),
+        "in_flight": details.get("in_flight", 0),
+        "published": details.get("published", 0),
+        "confirmed": details.get("confirmed", 0),
+        "returned": details.get("returned", 0),
+        "nacked": details.get("failed", 0),
+        "messages_per_second": details.get("messages_per_second", 0.0),
+    }
+
+
+def _details(vitals: AllVitals, place: Place) -> dict[str, Any]:
+    found = vitals.get(place)
+    return {} if found is None else found[1].details
+
+
+def tree_node(vitals: AllVitals) -> api.Node:
+    """The tree from Root down, as the supervisors see their children and the Switchboards their calls."""
+    root = Place("root", None)
+    if root not in vitals:
+        raise api.Unanswered("Root has not reported yet; ask again in a second")
+    identity, vital = vitals[root]
+    node = _node(str(root), "supervisor", "root", None)
+    node["pid"], node["state"], node["generation"] = vital.pid, "running", identity.generation
+    _supervisor(node, vital.details["node"], vitals)
+    return node
+
+
+def _node(path: str, kind: Any, role: str, pbx: str | None) -> api.Node:
+    return {
+        "path": path,
+        "kind": kind,
+        "role": role,
+        "pbx": pbx,
+        "pid": None,
+        "state": "down",
+        "generation": 0,
+        "restarts": 0,
+        "since_ms": None,
+        "last_exit": None,
+        "probe_age_seconds": None,
+        "lag_seconds": None,
+        "strategy": None,
+        "budget": None,
+        "calls": None,
+        "children": [],
+    }
+
+
+def _supervisor(node: api.Node, seen: dict[str, Any], vitals: AllVitals) -> None:
+    node["strategy"], node["budget"] = seen["strategy"], seen["budget"]
+    for child in seen["children"]:
+        place = Place(child["role"], child["pbx"])
+        below = _node(str(place), child["kind"], child["role"], child["pbx"])
+        for key in ("pid", "state", "generation", "restarts", "since_ms", "last_exit", "probe_age_seconds"):
+            below[key] = child[key]  # type: ignore[literal-required]  # the keys are the same on purpose
+        below["lag_seconds"] = child["lag_seconds"]
+        details = _details(vitals, place)
+        if "node" in details:
+            _supervisor(below, details["node"], vitals)
+        elif "partitions" in details:
+            below["calls"] = details["calls"]
+            below["children"] = [_partition(place, index, calls) for index, calls in enumerate(details["partitions"])]
+        node["children"].append(below)
+    counts = [child["calls"] for child in node["children"] if child["calls"] is not None]
+    node["calls"] = sum(counts) if counts else None
+
+
+def _partition(place: Place, index: int, calls: int) -> api.Node:
+    node = _node(f"pbx/{place.pbx}/calls/{index}", "calls", "calls", place.pbx)
+    node["state"], node["generation"], node["calls"] = "running", 1, calls
+    return node
+
+
+def crash_summary(at_ms: int, number: str, report: Report) -> api.Crash:
+    """A crash report, as a line."""
+    reason = report.reason
+    return {
+        "id": number,
+        "at_ms": at_ms,
+        "path": report.id if report.id.startswith("pbx/") else f"{report.supervisor}/{report.id}",
+        "generation": report.generation or 0,
+        "reason": "exception" if isinstance(reason, Crash) else str(reason),
+        "error": str(reason),
+    }
+
+
+def crash_detail(at_ms: int, number: str, report: Report) -> api.CrashDetail:
+    """A crash report in full."""
+    reason = report.reason
+    crash = reason if isinstance(reason, Crash) else Crash("", "")
+    return {
+        "crash": crash_summary(at_ms, number, report),
+        "message": crash.message or None,
+        "state": crash.state or None,
+        "traceback": crash.traceback,
+    }
+
+
+def arimon_version() -> str:
+    """The version of this code; pyproject.toml is the one place that knows, since it is run from its folder."""
+    with (Path(__file__).parent.parent / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])

@@ -1,0 +1,289 @@
+"""arimond: the foreground process. It reads conf, boots the actor system, and is what systemd watches.
+
+    arimond ── Thespian's Admin ── Root ── …          all but arimond share a process group
+
+It watches the Admin and Root by pidfd, and asks Root now and then whether it lives. When one of them is gone, or Root
+is silent, the group is killed and everything starts over: at most 5 times in 60 s, then exit 70.
+
+Exit codes (sysexits.h): 0 stopped as told · 64 wrong command line · 70 given up · 78 wrong configuration.
+"""
+
+import os
+import select
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from thespian.actors import ActorAddress
+
+from conf.load import ConfigurationError, check, load
+from conf.settings import Settings
+from supervision import links, tree
+from supervision.demo import Demo
+from supervision.intensity import Restarts, add_restart
+from supervision.messages import Farewell, Identity, Init, Letter, Place, Probe, ProbeAnswered, Start, Started, Stop
+from supervision.notify import notify
+from supervision.system import ActorHost
+from wire import log
+from wire.store.database import WriterLock
+from wire.store.errors import StoreError
+
+EXIT_OK = 0
+EXIT_USAGE = 64
+EXIT_GIVEN_UP = 70
+EXIT_CONFIG = 78
+
+BOOT_LIMIT = 60.0
+"""Seconds from a boot until Root says that all is started; folding a journal again is part of it."""
+ASK_EVERY = 1.0
+"""Seconds between two questions to Root."""
+SILENT_LIMIT = 10.0
+"""Seconds without an answer after which Root is taken for hung."""
+ATTEMPTS = 5
+"""Times that everything may be started over within `ATTEMPTS_PERIOD_MS`."""
+ATTEMPTS_PERIOD_MS = 60_000
+
+ARIMOND = Identity("arimond", None, 1)
+
+_log = log.get("supervision.arimond")
+
+
+class TreeLost(Exception):
+    """The tree is gone or useless, and has been killed."""
+
+
+class Arimond:
+    """Keeps one tree running until told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._generation = 0
+        self._told = _Signals()
+        self._deadline: float | None = None
+
+    def run(self, demo: Demo | None, seconds: float | None) -> int:
+        """Run until a signal, or for some time. Returns the exit code."""
+        attempts: Restarts = ()
+        while True:
+            self._generation += 1
+            booted = _Tree(self._settings, self._generation)
+            try:
+                with booted:
+                    self._serve(booted, demo, seconds)
+                    if demo is not None:
+                        demo.stop_traffic()
+                    booted.stop(self._settings.supervision.stop_timeout)
+                return EXIT_OK
+            except TreeLost as lost:
+                _log.error("arimond.tree_lost", reason=str(lost), generation=self._generation)
+            attempts, tolerated = add_restart(attempts, _now_ms(), ATTEMPTS, ATTEMPTS_PERIOD_MS)
+            if not tolerated:
+                _log.error("arimond.given_up", restarts=ATTEMPTS, seconds=ATTEMPTS_PERIOD_MS // 1000)
+                click.echo(f"arimond: the tree fell {ATTEMPTS + 1} times in a minute; the log says why", err=True)
+                return EXIT_GIVEN_UP
+
+    def _serve(self, booted: "_Tree", demo: Demo | None, seconds: float | None) -> None:
+        booted.boot(self._told)
+        if self._told.stop:
+            return
+        notify("READY=1", f"MAINPID={os.getpid()}", "STATUS=all is started")
+        if demo is not None:
+            demo.show()
+        if seconds is not None and self._deadline is None:
+            self._deadline = time.monotonic() + seconds
+        while not self._told.stop and not self._is_over():
+            booted.check()
+            notify("WATCHDOG=1")
+            pause = ASK_EVERY if self._deadline is None else min(ASK_EVERY, max(0.0, self._deadline - time.monotonic()))
+            self._told.wait(pause, booted.filenos)
+            if demo is not None:
+                demo.check()
+        notify("STOPPING=1", "STATUS=draining")
+
+    def _is_over(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+
+class _Tree:
+    """One boot of the actor system with Root on top; as a context it leaves no process behind."""
+
+    def __init__(self, settings: Settings, generation: int) -> None:
+        self._settings = settings
+        self._root = Identity("root", None, generation)
+        self._host: ActorHost | None = None
+        self._address: ActorAddress | None = None
+        self._pidfds: dict[int, str] = {}
+        self._answered = 0.0
+        self._keep: set[int] = set()
+
+    def __enter__(self) -> "_Tree":
+        self._keep = set(links.children_of(os.getpid()))
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._host is not None:
+            self._host.kill()
+        for fileno in self._pidfds:
+            # A killed process is dead when its pidfd is readable; then its zombie can be waited for.
+            select.select([fileno], [], [], 5.0)
+            links.close_pidfd(fileno)
+        self._pidfds.clear()
+        until = time.monotonic() + 5.0
+        while set(links.children_of(os.getpid())) - self._keep and time.monotonic() < until:
+            links.reap(self._keep)
+            select.select([], [], [], 0.01)
+
+    @property
+    def filenos(self) -> list[int]:
+        """Readable when the Admin or Root has ended."""
+        return list(self._pidfds)
+
+    def boot(self, told: "_Signals") -> None:
+        """Start everything; returns when Root says that all is started, or somebody told us to stop.
+
+        Raises:
+            TreeLost: it was not, in time.
+        """
+        self._host = ActorHost()
+        self._watch(self._host.admin_pid, "Thespian's Admin")
+        self._address = self._host.create("supervision.root.Root")
+        start = Start(
+            "supervision.root.Root", Place("root", None), self._settings, tree.root(self._settings), os.getpid()
+        )
+        self._host.tell(self._address, Init(self._root, ARIMOND, None, start))
+        until = time.monotonic() + BOOT_LIMIT
+        while time.monotonic() < until and not told.stop:
+            body = self._listen(0.25)
+            if isinstance(body, Started):
+                self._watch(body.pid, "Root")
+                self._answered = time.monotonic()
+                _log.info("arimond.started", root=body.pid, admin=self._host.admin_pid)
+                return
+            self._look_for_deaths()
+        if not told.stop:
+            raise TreeLost(f"not started within {BOOT_LIMIT:.0f} s")
+
+    def check(self) -> None:
+        """Ask Root whether it lives.
+
+        Raises:
+            TreeLost: somebody has ended, or Root does not answer any more.
+        """
+        self._look_for_deaths()
+        assert self._host is not None
+        self._host.tell(self._address, Letter(self._root, ARIMOND, Probe(self._root.generation)))
+        while (body := self._listen(0.2)) is not None:
+            if isinstance(body, ProbeAnswered):
+                self._answered = time.monotonic()
+                return
+        if time.monotonic() - self._answered > SILENT_LIMIT:
+            raise TreeLost(f"Root has not answered for {SILENT_LIMIT:.0f} s")
+
+    def stop(self, seconds: float) -> None:
+        """Stop the tree in order; what is not done in time is killed when the context ends."""
+        assert self._host is not None
+        self._host.tell(self._address, Letter(self._root, ARIMOND, Stop(int(seconds * 1000))))
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if isinstance(self._listen(0.1), Farewell):
+                self._host.shutdown()
+                return
+            if select.select(self.filenos, [], [], 0)[0]:
+                return
+        _log.error("arimond.stop_timeout", seconds=seconds)
+
+    def _listen(self, seconds: float) -> Any:
+        assert self._host is not None
+        letter = self._host.listen(seconds)
+        if isinstance(letter, Letter) and letter.sender == self._root:
+            if isinstance(letter.body, Farewell):
+                _log.info("arimond.root_farewell", reason=str(letter.body.reason))
+            return letter.body
+        return letter
+
+    def _watch(self, pid: int, name: str) -> None:
+        fileno = links.open_pidfd(pid)
+        if fileno is None:
+            raise TreeLost(f"{name} has ended")
+        self._pidfds[fileno] = name
+
+    def _look_for_deaths(self) -> None:
+        for fileno in select.select(self.filenos, [], [], 0)[0]:
+            raise TreeLost(f"{self._pidfds[fileno]} has ended")
+
+
+class _Signals:
+    """SIGTERM and SIGINT, as a flag and something to wait for."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._received)
+
+    def _received(self, number: int, _frame: FrameType | None) -> None:
+        if self.stop and number == signal.SIGINT:
+            # A second Ctrl-C from somebody who does not want to wait.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.stop = True
+        os.write(self._write, b"\0")
+
+    def wait(self, seconds: float, filenos: list[int]) -> None:
+        """Wait for a signal, or one of the descriptors, at most so long."""
+        select.select([self._read, *filenos], [], [], seconds)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Your settings (YAML).")
+@click.option("--check", "only_check", is_flag=True, help="Say everything that is wrong with the settings, and exit.")
+@click.option("--demo", is_flag=True, help="Run on recorded traffic: no Asterisk, no RabbitMQ, no settings needed.")
+@click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop by itself after this.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to keep state (wins over the settings).",
+)
+def main(config: Path | None, only_check: bool, demo: bool, seconds: float | None, state_dir: Path | None) -> None:
+    """Watch Asterisk PBXs over ARI and publish every call's life to RabbitMQ."""
+    with ExitStack() as stack:
+        try:
+            show = stack.enter_context(Demo(state_dir)) if demo else None
+            overrides = show.overrides if show is not None else {}
+            if state_dir is not None:
+                overrides |= {"state_dir": str(state_dir.absolute())}
+            if only_check:
+                _say_check(config, overrides)
+            settings = load(config, overrides)
+            log.setup(settings, role="arimond")
+            lock = stack.enter_context(WriterLock(settings.state_dir / "arimond.lock"))
+        except ConfigurationError as problem:
+            click.echo(f"arimond: wrong configuration\n{problem}", err=True)
+            sys.exit(EXIT_CONFIG)
+        except (StoreError, OSError) as problem:
+            click.echo(f"arimond: {problem}", err=True)
+            sys.exit(EXIT_CONFIG)
+        assert lock.held
+        code = Arimond(settings).run(show, seconds)
+    sys.exit(code)
+
+
+def _say_check(config: Path | None, overrides: dict[str, Any]) -> None:
+    problems = check(config, overrides)
+    for problem in problems:
+        click.echo(str(problem))
+    if not problems:
+        click.echo("the configuration is right")
+    sys.exit(EXIT_CONFIG if problems else EXIT_OK)
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+if __name__ == "__main__":
+    main()

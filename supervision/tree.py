@@ -1,0 +1,59 @@
+"""The tree, on one screen.
+
+    Root                 one_for_one
+    ├─ Publisher         permanent
+    ├─ Recovery          permanent
+    ├─ Monitor           permanent
+    └─ Pbx[name]         one_for_one, permanent, one per PBX in conf
+       ├─ Switchboard    permanent; hosts the calls of this PBX
+       └─ Connection     permanent; the only writer of the journal
+
+`one_for_one` everywhere: no child holds state of another, the journal and the outbox stand between them. Started in
+this order, stopped in reverse: Connection stops before Switchboard, so that what was received is folded, and all of
+them before Publisher, so that what was folded is published.
+
+Restart budgets (`supervision.intensity`, `period`) are for bugs: a PBX or a broker that is away is a state of
+Connection or Publisher, and costs no restart. So starting touches nothing outside, and no restart is delayed.
+"""
+
+from conf.settings import Pbx, Settings
+from supervision.child_spec import INFINITY, ChildSpec, ChildType, LivenessProbe, SupervisorSpec
+from supervision.messages import Place, Start
+
+
+def root(settings: Settings) -> SupervisorSpec:
+    """Root's flags and children."""
+    return _supervisor(
+        settings,
+        _worker(settings, "actors.publisher.PublisherActor", Place("publisher", None)),
+        _worker(settings, "actors.recovery.RecoveryActor", Place("recovery", None)),
+        _worker(settings, "actors.monitor.MonitorActor", Place("monitor", None)),
+        *(_branch(settings, pbx) for pbx in settings.pbx),
+    )
+
+
+def _branch(settings: Settings, pbx: Pbx) -> ChildSpec:
+    place = Place("pbx", pbx.name)
+    children = _supervisor(
+        settings,
+        _worker(settings, "actors.switchboard.SwitchboardActor", Place("switchboard", pbx.name)),
+        _worker(settings, "actors.connection.ConnectionActor", Place("connection", pbx.name)),
+    )
+    # A supervisor may take as long as its subtree to stop; each worker below has its own limit.
+    start = Start("supervision.supervisor.Supervisor", place, settings, children)
+    return ChildSpec(str(place), start, shutdown=INFINITY, type=ChildType.SUPERVISOR, probe=_probe(settings))
+
+
+def _worker(settings: Settings, actor: str, place: Place) -> ChildSpec:
+    limit = int(settings.supervision.shutdown * 1000)
+    return ChildSpec(str(place), Start(actor, place, settings), shutdown=limit, probe=_probe(settings))
+
+
+def _supervisor(settings: Settings, *children: ChildSpec) -> SupervisorSpec:
+    options = settings.supervision
+    return SupervisorSpec(intensity=options.intensity, period_ms=int(options.period * 1000), children=children)
+
+
+def _probe(settings: Settings) -> LivenessProbe:
+    options = settings.supervision
+    return LivenessProbe(int(options.probe_interval * 1000), int(options.probe_limit * 1000))
