@@ -12,6 +12,8 @@ segments    each answered CDR row has a segment of its own: same parties, answer
 surplus     no segment without a CDR row of its own, no leg without a CEL channel of its own, no finished-call without a
             CEL call
 strays      no call_id that the CEL does not name
+parties     origin, origin_name, destiny and direction are those of the oldest channel's first row, where that leaves no
+            doubt (see `oracle`)
 dtmf        a call's digits are those of CEL's DTMF rows, in their order
 transfers   a call's transfers are CEL's BLINDTRANSFER and ATTENDEDTRANSFER rows: kind, time
 parks       its parked-call and unparked-call messages are CEL's PARK_START and PARK_END rows: outcome, time
@@ -53,6 +55,7 @@ FACTS = (
     "segments",
     "surplus",
     "strays",
+    "parties",
     "dtmf",
     "transfers",
     "parks",
@@ -146,6 +149,8 @@ def _call(verdict: Verdict, account: Account, oracle: Oracle, call: Call) -> Non
         if oldest.stays[-1] == call.linkedid:
             verdict.judge("cause", subject, oldest.cause, record["cause"]["code"])
             verdict.judge("hangup_by", subject, oracle.hangup_by(call), record["hangup_by"])
+        for name, expected in oracle.parties(call).items():
+            verdict.judge("parties", f"{subject} {name}", expected, record[name])
         _doings(verdict, account, oracle, call, record)
         _figures(verdict, subject, record)
 

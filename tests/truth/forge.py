@@ -98,6 +98,7 @@ def _finished(oracle: Oracle, call: Call) -> Data:
         "origin_name": "",
         "destiny": "",
         "direction": "internal",
+        **oracle.parties(call),
         "disposition": "ANSWERED",
         "answered": oldest.answer is not None,
         "started_at": start,

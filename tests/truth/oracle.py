@@ -30,6 +30,7 @@ neither demanded nor counted: recordings 21c, 22, 22b and 22c. Nothing else is l
 """
 
 import json
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,17 @@ DOINGS = frozenset({"DTMF", "BLINDTRANSFER", "ATTENDEDTRANSFER", "PARK_START", "
 
 PARK_ENDS = {"ParkedCallUnparked": "retrieved", "ParkedCallTimeOut": "timeout", "ParkedCallGiveUp": "abandoned"}
 """CEL's reasons for the end of parking, in the words of `unparked-call`."""
+
+TRUNK_CONTEXTS = re.compile("from-trunk|from-pstn|trunk")
+"""The default of `pbx.trunk_contexts` (truth.md): an endpoint whose channels start there is a trunk."""
+
+DIRECTIONS = {
+    (True, False): "inbound",
+    (False, True): "outbound",
+    (False, False): "internal",
+    (True, True): "transit",
+}
+"""By whether origin, and destiny, came over a trunk."""
 
 ORIGIN, DESTINY, SYSTEM = "origin", "destiny", "system"
 
@@ -85,6 +97,16 @@ class Channel:
     uniqueid: str
     name: str
     start: int
+    number: str = ""
+    """Caller id number at its start."""
+    caller_name: str = ""
+    """Caller id name at its start."""
+    exten: str = ""
+    """Extension at its start: what was dialled, of a channel that called in."""
+    context: str = ""
+    """Dialplan context at its start."""
+    originated: bool = False
+    """Whether it was called by an originate (its application is AppDial2 meanwhile)."""
     answer: int | None = None
     answered_in: str | None = None
     """Linkedid that it had when it was answered."""
@@ -201,6 +223,11 @@ class Oracle:
         self._by_name: dict[tuple[str, str], Channel] = {
             (linkedid, channel.name): channel for channel in self.channels.values() for linkedid in channel.stays
         }
+        self._trunks = {
+            channel.name.rpartition("-")[0]
+            for channel in self.channels.values()
+            if channel.pair is None and TRUNK_CONTEXTS.match(channel.context)
+        }
         self._in_bridge: dict[str, list[BridgeStay]] = defaultdict(list)
         for channel in self.channels.values():
             for stay in channel.bridges:
@@ -214,7 +241,9 @@ class Oracle:
             self.linkedids.add(row["linkedid"])
             at, uniqueid = microseconds(row["eventtime"]), row["uniqueid"]
             if row["eventtype"] == "CHAN_START" and not row["channame"].startswith(HIDDEN):
-                self.channels[uniqueid] = Channel(uniqueid, row["channame"], at)
+                self.channels[uniqueid] = Channel(
+                    uniqueid, row["channame"], at, row["num"], row["name"], row["exten"], row["context"]
+                )
             if row["eventtype"] == "LINKEDID_END":
                 ends[row["linkedid"]] = at
             if row["eventtype"] in DOINGS:
@@ -235,6 +264,7 @@ class Oracle:
     def _read_row(channel: Channel, row: dict[str, str], at: int) -> None:
         if row["linkedid"] not in channel.stays:
             channel.stays.append(row["linkedid"])
+        channel.originated = channel.originated or row["appname"] == "AppDial2"
         match row["eventtype"]:
             case "ANSWER" if channel.answer is None:
                 channel.answer, channel.answered_in = at, row["linkedid"]
@@ -328,6 +358,37 @@ class Oracle:
             if other.channel != stay.channel and (overlap := stay.overlap(other)) is not None
         ]
         return [self.channels[uniqueid] for _, uniqueid in sorted(met, reverse=True)]
+
+    # -- parties
+
+    def parties(self, call: Call) -> dict[str, str]:
+        """What finished-call must say about who called whom, where CEL leaves no doubt.
+
+        Returns:
+            Of `origin`, `origin_name`, `destiny`, `direction` those that CEL's first row of the oldest channel tells.
+            Nothing for an originated call, whose parties are no matter of its first row, nor for one whose beginning
+            was not heard; no destiny where `s` or a
+            feature code was dialled; no direction where legs other than the oldest are of both kinds; no name that
+            holds what was bad UTF-8.
+        """
+        oldest = self.oldest(call)
+        if oldest.originated or oldest.pair or oldest.is_snoop or not self.seen(oldest.start):
+            return {}
+        told = {"origin": oldest.number}
+        if "\N{REPLACEMENT CHARACTER}" not in oldest.caller_name:
+            told["origin_name"] = oldest.caller_name
+        if oldest.exten == "s" or oldest.exten.startswith(("*", "#")):
+            return told
+        told["destiny"] = oldest.exten
+        legs = (self.channels[uniqueid] for uniqueid in call.channels if uniqueid != oldest.uniqueid)
+        kinds = {self._is_trunk(leg) for leg in legs if leg.pair is None} or {False}
+        if len(kinds) == 1:
+            told["direction"] = DIRECTIONS[self._is_trunk(oldest), kinds.pop()]
+        return told
+
+    def _is_trunk(self, channel: Channel) -> bool:
+        """Whether a channel's endpoint is a trunk by the default rule."""
+        return channel.name.rpartition("-")[0] in self._trunks
 
     # -- segments
 

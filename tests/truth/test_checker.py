@@ -221,6 +221,13 @@ def segment_with(field: str, value: Callable[[Any], Any]) -> Sabotage:
     return sabotage
 
 
+def party(field: str, value: str) -> Sabotage:
+    def sabotage(messages: Messages) -> None:
+        finished(messages)[field] = value
+
+    return sabotage
+
+
 def talk(messages: Messages) -> None:
     finished(messages)["talk_seconds"] += 1
 
@@ -277,6 +284,10 @@ SABOTAGE: list[tuple[str, str, Sabotage]] = [
     ("a segment's disposition", "segments", segment_with("disposition", lambda _: "NO ANSWER")),
     ("a segment's other party", "segments", segment_with("dst_channel", lambda name: name + "0")),
     ("a segment's own party", "segments", segment_with("channel", lambda name: name + "0")),
+    ("another origin", "parties", party("origin", "0")),
+    ("another name", "parties", party("origin_name", "Nobody")),
+    ("another destiny", "parties", party("destiny", "0")),
+    ("another direction", "parties", party("direction", "transit")),
     ("talk that does not add up", "figures", talk),
     ("a duration that does not add up", "figures", duration),
     ("a merger that never was", "calls", merged),
