@@ -18,7 +18,7 @@ from pamqp.heartbeat import Heartbeat
 
 from wire.message import OutboundMessage
 
-METHOD, HEADER, BODY = 1, 2, 3
+METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 END = 0xCE
 OVERHEAD = 8
 """Bytes of a frame around its payload: type 1, channel 2, size 4, end 1."""
@@ -158,8 +158,8 @@ class FrameReader:
         try:
             while len(buffer) - at >= 7:
                 kind, channel, size = _FRAME.unpack_from(buffer, at)
-                if kind == 65:  # "A": the broker answered our header with its own
-                    raise FrameError(f"it speaks another protocol ({bytes(buffer[at : at + 8])!r})")
+                if kind not in (METHOD, HEADER, BODY, HEARTBEAT):  # as b"AMQP", or b"HTTP/1.1 400"
+                    raise FrameError(f"it does not speak AMQP 0-9-1 (it says {bytes(buffer[at : at + 40])!r})")
                 if size > MAX_FRAME:
                     raise FrameError(f"a frame of {size} bytes is announced")
                 end = at + size + OVERHEAD
