@@ -1,0 +1,5 @@
+"""`python -m wire.simulator`: the simulator as a command."""
+
+from wire.simulator.cli import main
+
+main()
