@@ -38,6 +38,8 @@ _CONTAINERS: dict[tuple[str, str], object] = {
     **{
         (module, name): getattr(importlib.import_module(module), name)
         for module, name in (
+            ("pyrsistent._checked_types", "CheckedPVector"),
+            ("pyrsistent._checked_types", "CheckedPSet"),
             ("pyrsistent._checked_types", "_restore_pickle"),
             ("pyrsistent._field_common", "_restore_seq_field_pickle"),
             ("pyrsistent._field_common", "_restore_pmap_field_pickle"),

@@ -62,10 +62,10 @@ SCHEMA = Schema(
             row_begun INTEGER NOT NULL
         );
         INSERT INTO checkpoint VALUES (1, NULL, 0, NULL, 0, NULL, NULL, 0);
-        """
-        + outbox.STEP
-        + quarantine.STEP
-        + snapshots.STEP,
+        """,
+        outbox.STEP,
+        quarantine.STEP,
+        snapshots.STEP,
     ),
 )
 
@@ -183,8 +183,8 @@ class Ledger:
         uuid, n = position
         with self.transaction():
             row = self._connection.execute(
-                "UPDATE checkpoint SET row_begun = CASE WHEN row_uuid IS ? AND row_n IS ? THEN row_begun + 1 ELSE 1 END,"
-                " row_uuid = ?, row_n = ? RETURNING row_begun",
+                "UPDATE checkpoint SET row_uuid = ?, row_n = ?,"
+                " row_begun = CASE WHEN row_uuid IS ? AND row_n IS ? THEN row_begun + 1 ELSE 1 END RETURNING row_begun",
                 (uuid, n, uuid, n),
             )
             return int(row.fetchall()[0][0]) - 1
