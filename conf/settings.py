@@ -210,6 +210,9 @@ class FileSink(Section):
     """The file is rotated at this size."""
     keep: Annotated[int, Field(ge=1)] = 10
     """Rotated files kept beside it."""
+    fsync: bool = False
+    """Sync the file to the disk before messages count as confirmed: a power cut then loses none of them. Without it
+    the death of a process loses none, a power cut what the kernel had not written yet (some 30 s)."""
 
 
 class Publisher(Section):
