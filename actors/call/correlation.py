@@ -1,14 +1,702 @@
-"""Which call does a channel belong to?"""
+"""Which call does a channel belong to?
 
+Theory. Asterisk's answer is the channel's `linkedid`. ARI's Channel carries it only when ari.conf has `channelvars =
+CHANNEL(linkedid)`; then it is believed, whatever it says and whenever it changes. Otherwise it is derived, by the rules
+by which Asterisk itself hands it on:
+
+1. *Birth.* A channel takes the linkedid of whoever asked for it, else its own id. ARI does not say who asked, until
+   a Dial begins and names caller and peer. Until then the channel is **pending**: it publishes nothing, what
+   happens to it is held back, and is told to its call in order as soon as the call is known.
+2. *Groups.* `Local/…;2` shares the fate of `;1`, and so does whatever a pending channel dials. A group is pending
+   together and becomes known together: the legs of a `;2` often exist before the Dial that names its `;1`.
+3. *Known.* A channel is the root of a call of its own when it dials, when it runs dialplan without ever having looked like a
+   called leg, when it is originated (a Dial begins without caller), when it is a snoop, or when it came ringing in
+   and ends. A called leg that ends before any Dial named it belongs to a call that we cannot know: it is
+   reported, and nothing is published of it.
+4. *Meeting.* In a bridge of class basic or stasis all members take the oldest linkedid there, oldest by the
+   creation of the channel that it names. Conferences and parking lots never merge calls. When calls meet, the younger
+   call is told which channels moved, the elder gets them with all that is known of them.
+5. *Death.* After ChannelDestroyed a channel is remembered for a while, because events for it still follow, and so
+   is an ended call, because nothing may begin it anew.
+
+A channel first seen in mid-life (we connected late, events were lost) is treated the same, except that we cannot have
+seen its Dial: it is a root if it runs an application, and waits for a bridge to tell if it is a called leg.
+
+The segments (`segments`) are folded here too, because one may join channels of two calls; each complete one is told to
+the call of its party A.
+"""
+
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from pyrsistent import PMap, pmap
+
+from actors.call import events as ari
+from actors.call.effects import Unexpected
+from actors.call.events import Channel, Event, milliseconds
+from actors.call.inputs import CallBody, CallInput, ChannelJoined, ChannelMoved, Party, Routed, SegmentEnded
+from actors.call.segments import UNDECIDED, Fold, Segments
+from conf.settings import Bounds
+
+MERGING = frozenset({"basic", "stasis"})
+"""Bridge classes in which calls meet."""
+
+REMEMBERED = 4096
+"""Dead channels and ended calls remembered: between this many and twice as many. A busy PBX (50 calls/s) fills it in 40 s."""
+
+_SNAPSHOTS = frozenset({"BRIDGEPEER", "BRIDGEPVTCALLID"})
+
+
+class Known(NamedTuple):
+    """A channel that lives."""
+
+    party: Party
+    """Names, numbers and places as first seen; state, answer, bridge, hold and monitors as they are now."""
+    order: tuple[int, int]
+    """Creation time and place in the order of arrival: the smaller is the elder."""
+    call: str | None
+    """Its call; None while pending."""
+    group: str | None
+    """The channel that leads its group while pending; None once known."""
+    late: bool
+    """First seen in mid-life."""
+    peer: bool
+    """It has looked like a called leg: app AppDial or AppQueue."""
+    dialled: bool
+    """A Dial that began has named it as peer."""
+    told: bool
+    """The PBX says itself which call it belongs to."""
+    calling: bool
+    """It came ringing in: nobody here asked for it."""
+
+
+class Group(NamedTuple):
+    """Pending channels that will become known together, and what has happened to them."""
+
+    members: tuple[str, ...]
+    held: tuple[tuple[str, CallInput], ...]
+
+
+class CallNode(NamedTuple):
+    """A call that lives."""
+
+    live: int
+    """Channels in it."""
+    order: tuple[int, int]
+    """That of the channel whose id it bears."""
 
 
 class Correlation(NamedTuple):
-    """Channels, bridges and calls of one PBX."""
+    """Channels, bridges and calls of one PBX. Everything in it belongs to something that lives, but `gone` and `gone_before`."""
 
-    order: int
+    counter: int
+    """Channels seen so far."""
+    channels: PMap[str, Known]
+    names: PMap[str, str]
+    """Name of a living channel → its id."""
+    groups: PMap[str, Group]
+    calls: PMap[str, CallNode]
+    bridges: PMap[str, str]
+    """Bridge where calls meet → the call in it."""
+    recordings: PMap[str, str]
+    """ARI recording under way → the call that was told of it."""
+    gone: PMap[str, int]
+    """Dead channels and ended calls, the newer half."""
+    gone_before: PMap[str, int]
+    """The older half."""
+    segments: Segments
 
     @classmethod
     def new(cls) -> "Correlation":
         """Nothing is known yet."""
-        return cls(0)
+        return cls(0, pmap(), pmap(), pmap(), pmap(), pmap(), pmap(), pmap(), pmap(), Segments.new())
+
+
+def correlate(
+    state: Correlation, event: Event, n: int, bounds: Bounds, recovered: bool = False
+) -> tuple[Correlation, list[Routed], list[Unexpected]]:
+    """Fold one event.
+
+    Args:
+        state: the state before it.
+        event: the event.
+        n: the row that it came in.
+        bounds: how much is kept of anything.
+        recovered: the event was inferred after a gap.
+
+    Returns:
+        The state after it, what is told to which call in order, and what had no place.
+    """
+    if isinstance(event, ari.UnknownEvent):
+        return state, [], [Unexpected("unknown-event", event.type, "", "a type that ARI did not have when this was written")]
+    work = _Work(state, event, n, bounds, recovered)
+    _HANDLERS[type(event)](work, event)
+    return work.done(), work.routed, work.reports
+
+
+def endpoint(name: str) -> str:
+    """The endpoint (`tech/resource`) of a channel's name."""
+    head, dash, _ = name.rpartition("-")
+    return head if dash else name
+
+
+class _Work:
+    """One event's work: changes are gathered here and become a new state at the end."""
+
+    __slots__ = (
+        "at",
+        "bounds",
+        "bridges",
+        "calls",
+        "channels",
+        "counter",
+        "event",
+        "fold",
+        "gone",
+        "gone_before",
+        "groups",
+        "n",
+        "names",
+        "recordings",
+        "recovered",
+        "reports",
+        "routed",
+    )
+
+    def __init__(self, state: Correlation, event: Event, n: int, bounds: Bounds, recovered: bool) -> None:
+        (
+            self.counter,
+            self.channels,
+            self.names,
+            self.groups,
+            self.calls,
+            self.bridges,
+            self.recordings,
+            self.gone,
+            self.gone_before,
+            segments,
+        ) = state
+        self.event = event
+        self.at = event.at_ms
+        self.n = n
+        self.bounds = bounds
+        self.recovered = recovered
+        self.routed: list[Routed] = []
+        self.reports: list[Unexpected] = []
+        self.fold = Fold(segments, self.at, bounds.segments)
+
+    def done(self) -> Correlation:
+        if len(self.gone) > REMEMBERED:
+            self.gone, self.gone_before = pmap(), self.gone
+            self.bridges = pmap({bridge: call for bridge, call in self.bridges.items() if call in self.calls})
+            self.recordings = pmap({name: call for name, call in self.recordings.items() if call in self.calls})
+        if self.fold.overflow:
+            self.report("too-many-segments", "", f"more than {self.bounds.segments} at once")
+        return Correlation(
+            self.counter,
+            self.channels,
+            self.names,
+            self.groups,
+            self.calls,
+            self.bridges,
+            self.recordings,
+            self.gone,
+            self.gone_before,
+            self.fold.done(),
+        )
+
+    def report(self, what: str, where: str, detail: str) -> None:
+        self.reports.append(Unexpected(what, type(self.event).__name__, where, detail))
+
+    # -- telling calls --------------------------------------------------------------------------------------------
+
+    def tell(self, known: Known, body: CallBody) -> None:
+        """Tell a channel's call; hold it back while the channel is pending."""
+        given = CallInput(self.n, self.at, body, self.recovered)
+        if known.call is not None:
+            self.routed.append(Routed(known.call, given))
+            return
+        assert known.group is not None
+        group = self.groups[known.group]
+        if len(group.held) >= self.bounds.pending * len(group.members) and not isinstance(
+            body, ari.ChannelDestroyed | SegmentEnded
+        ):
+            self.report("too-much-held", known.party.channel_id, f"more than {self.bounds.pending} events while pending")
+            return
+        self.groups = self.groups.set(known.group, group._replace(held=(*group.held, (known.party.channel_id, given))))
+
+    def flush_segments(self) -> None:
+        """Tell the complete segments to their calls: before whatever ends the call."""
+        rows, self.fold.rows = self.fold.rows, []
+        for row in rows:
+            known = self.channels.get(row.channel_id)
+            if known is not None:
+                self.tell(
+                    known,
+                    SegmentEnded(
+                        row.channel,
+                        row.dst_channel,
+                        row.src,
+                        row.dst,
+                        row.start,
+                        row.answer,
+                        row.end,
+                        row.disposition,
+                        row.app,
+                    ),
+                )
+
+    # -- channels and their calls ---------------------------------------------------------------------------------
+
+    def see(self, channel: Channel) -> Known | None:
+        """Find a channel, or meet it for the first time; None for a dead one."""
+        known = self.channels.get(channel.id)
+        if known is None:
+            if channel.id in self.gone or channel.id in self.gone_before:
+                return None
+            known = self.meet_first(channel)
+        told = channel.linkedid
+        if told is not None and known.call != told:
+            self.believe(channel.id, told)
+            return self.channels.get(channel.id)
+        return known
+
+    def meet_first(self, channel: Channel) -> Known:
+        self.counter += 1
+        late = type(self.event) is not ari.ChannelCreated
+        try:
+            created = milliseconds(channel.creationtime)
+        except ValueError:
+            created = self.at
+        limit = self.bounds.text
+        name = channel.name
+        up = channel.state == "Up"
+        snoop = name.startswith("Snoop/")
+        party = Party(
+            channel.id,
+            name[:limit],
+            channel.number[:limit],
+            channel.cid_name[:limit],
+            channel.state,
+            channel.context[:limit],
+            channel.exten[:limit],
+            created,
+            None,
+            up,
+            "snoop" if snoop else "caller",
+            None,
+            None,
+            None,
+            (),
+        )
+        order = (created, self.counter)
+        known = Known(party, order, None, channel.id, late, _is_peer(channel.app), False, False, channel.state == "Ring")
+        self.channels = self.channels.set(channel.id, known)
+        self.names = self.names.set(name, channel.id)
+        joined = CallInput(self.n, self.at, ChannelJoined(party, None, self.counter), self.recovered)
+        self.groups = self.groups.set(channel.id, Group((channel.id,), ((channel.id, joined),)))
+        if channel.linkedid is not None:
+            return known
+        if name[-2:] in (";1", ";2"):
+            other = self.names.get(name[:-1] + ("1" if name[-1] == "2" else "2"))
+            if other is not None:
+                self.follow(channel.id, other) if name[-1] == "2" else self.follow(other, channel.id)
+        elif snoop or (late and channel.app and not known.peer):
+            self.become_root(channel.id)
+        return self.channels[channel.id]
+
+    def follow(self, key: str, leader: str) -> None:
+        """`key` shares the fate of `leader`."""
+        mine, theirs = self.channels[key], self.channels[leader]
+        if mine.call is not None:
+            return
+        assert mine.group is not None
+        if theirs.call is not None:
+            self.resolve(mine.group, theirs.call)
+        elif theirs.group != mine.group:
+            assert theirs.group is not None
+            self.unite(mine.group, theirs.group)
+
+    def unite(self, younger: str, elder: str) -> None:
+        """Make one pending group of two."""
+        mine, theirs = self.groups[younger], self.groups[elder]
+        held = tuple(sorted((*theirs.held, *mine.held), key=lambda one: one[1].n))
+        self.groups = self.groups.discard(younger).set(elder, Group((*theirs.members, *mine.members), held))
+        for member in mine.members:
+            self.channels = self.channels.set(member, self.channels[member]._replace(group=elder))
+
+    def believe(self, key: str, told: str) -> None:
+        """The PBX itself says which call a channel belongs to."""
+        known = self.channels[key]
+        if not known.told:
+            known = known._replace(told=True)
+            self.channels = self.channels.set(key, known)
+        if told in self.gone or told in self.gone_before:
+            if known.call is None:
+                self.report("call-has-ended", key, told)
+                self.become_root(key)
+            return
+        if told not in self.calls:
+            root = self.channels.get(told)
+            self.calls = self.calls.set(told, CallNode(0, root.order if root is not None else known.order))
+        if known.group is not None:
+            self.resolve(known.group, told)
+        else:
+            self.move(key, told)
+
+    def become_root(self, key: str) -> None:
+        """A pending channel that leads its group has a call of its own; its group shares it."""
+        known = self.channels[key]
+        if known.group != key:
+            return
+        if key not in self.calls:
+            self.calls = self.calls.set(key, CallNode(0, known.order))
+        self.resolve(key, key)
+
+    def resolve(self, leader: str, call: str) -> None:
+        """A pending group belongs to this call: everything held back is told to it, in order."""
+        group = self.groups[leader]
+        self.groups = self.groups.discard(leader)
+        living: dict[str, Party] = {}
+        for member in group.members:
+            known = self.channels.get(member)
+            if known is not None:
+                living[member] = known.party
+                self.channels = self.channels.set(member, known._replace(call=call, group=None))
+        node = self.calls[call]
+        self.calls = self.calls.set(call, node._replace(live=node.live + len(living)))
+        for member, given in group.held:
+            body = given.body
+            if type(body) is ChannelJoined and member in living:
+                # Who dialled it is known by now; the rest is as it was when it was first seen.
+                now = living[member]
+                if now.origin != body.party.origin or now.dialled_by != body.party.dialled_by:
+                    party = body.party._replace(origin=now.origin, dialled_by=now.dialled_by)
+                    given = given._replace(body=body._replace(party=party))
+            self.routed.append(Routed(call, given))
+
+    def move(self, key: str, call: str) -> None:
+        """A channel goes on in another call."""
+        known = self.channels[key]
+        before = known.call
+        assert before is not None
+        known = known._replace(call=call)
+        self.channels = self.channels.set(key, known)
+        node = self.calls[call]
+        self.calls = self.calls.set(call, node._replace(live=node.live + 1))
+        joined = ChannelJoined(known.party, before, known.order[1])
+        self.routed.append(Routed(call, CallInput(self.n, self.at, joined, self.recovered)))
+        self.routed.append(Routed(before, CallInput(self.n, self.at, ChannelMoved(key, call), self.recovered)))
+        self.leave(before)
+
+    def leave(self, call: str) -> None:
+        """A channel of this call is gone; without the last the call has ended."""
+        node = self.calls[call]
+        if node.live > 1:
+            self.calls = self.calls.set(call, node._replace(live=node.live - 1))
+        else:
+            self.calls = self.calls.discard(call)
+            self.gone = self.gone.set(call, self.at)
+
+    def die(self, key: str) -> None:
+        """A channel is gone."""
+        known = self.channels[key]
+        self.channels = self.channels.discard(key)
+        if self.names.get(known.party.channel) == key:
+            self.names = self.names.discard(known.party.channel)
+        self.gone = self.gone.set(key, self.at)
+        if known.call is not None:
+            self.leave(known.call)
+
+    def meet(self, keys: Iterable[str], bridge: str) -> None:
+        """These channels are in one bridge, where calls meet: all take the oldest linkedid there."""
+        members = [self.channels[key] for key in keys if key in self.channels]
+        oldest: str | None = None
+        for known in members:
+            call = known.call
+            if call is not None and (oldest is None or self.calls[call].order < self.calls[oldest].order):
+                oldest = call
+        if oldest is None and self.bridges.get(bridge) in self.calls:
+            oldest = self.bridges[bridge]
+        if oldest is None:
+            for known in members[1:]:
+                first, this = self.channels[members[0].party.channel_id], self.channels[known.party.channel_id]
+                if first.group != this.group and first.group is not None and this.group is not None:
+                    self.unite(this.group, first.group)
+            return
+        if self.bridges.get(bridge) != oldest:
+            self.bridges = self.bridges.set(bridge, oldest)
+        for known in members:
+            if known.call == oldest:
+                continue
+            known = self.channels[known.party.channel_id]
+            if known.group is not None:
+                self.resolve(known.group, oldest)
+            elif known.call != oldest and not known.told:
+                self.move(known.party.channel_id, oldest)
+
+    # -- events ---------------------------------------------------------------------------------------------------
+
+    def created(self, event: ari.ChannelCreated) -> None:
+        channel = event.channel
+        if channel.id in self.channels:
+            self.report("created-twice", channel.id, channel.name)
+            return
+        known = self.see(channel)
+        if known is None:
+            return
+        self.fold.snapshot(channel, known.order)
+
+    def changed(self, event: ari.ChannelStateChange | ari.ChannelDialplan | ari.ChannelCallerId) -> None:
+        channel = event.channel
+        known = self.see(channel)
+        if known is None:
+            return
+        dialplan = type(event) is ari.ChannelDialplan
+        self.fold.snapshot(channel, known.order, dialplan)
+        if dialplan:
+            if known.call is None:
+                if _is_peer(channel.app):
+                    if not known.peer:
+                        known = known._replace(peer=True)
+                        self.channels = self.channels.set(channel.id, known)
+                elif not known.peer and channel.app and channel.app != "AppDial2":
+                    self.become_root(channel.id)
+                    known = self.channels[channel.id]
+        elif channel.state != known.party.state:
+            party = known.party._replace(state=channel.state)
+            if channel.state == "Up" and party.answered_ms is None and not party.born_up:
+                party = party._replace(answered_ms=self.at)
+            known = known._replace(party=party)
+            self.channels = self.channels.set(channel.id, known)
+        if self.fold.rows:
+            self.flush_segments()
+        self.tell(known, event)
+
+    def connected_line(self, event: ari.ChannelConnectedLine) -> None:
+        known = self.see(event.channel)
+        if known is not None:
+            self.fold.snapshot(event.channel, known.order)
+            if self.fold.rows:
+                self.flush_segments()
+
+    def varset(self, event: ari.ChannelVarset) -> None:
+        channel = event.channel
+        known = self.see(channel)
+        if known is None:
+            return
+        if event.variable in _SNAPSHOTS:
+            if known.call is None and known.late and event.variable == "BRIDGEPEER" and event.value:
+                peer = self.names.get(event.value)
+                if peer is not None:
+                    self.follow(channel.id, peer)
+            self.fold.snapshot(channel, known.order)
+            if self.fold.rows:
+                self.flush_segments()
+            return
+        if event.variable == "MIXMONITOR_FILENAME" and len(known.party.monitors) < 16:
+            party = known.party._replace(monitors=(*known.party.monitors, (event.value[: self.bounds.text], self.at)))
+            known = known._replace(party=party)
+            self.channels = self.channels.set(channel.id, known)
+        self.tell(known, event)
+
+    def told_only(self, event: ari.ChannelDtmfReceived) -> None:
+        known = self.see(event.channel)
+        if known is not None:
+            self.tell(known, event)
+
+    def hold(self, event: ari.ChannelHold | ari.ChannelUnhold) -> None:
+        known = self.see(event.channel)
+        if known is None:
+            return
+        self.tell(known, event)
+        held = self.at if isinstance(event, ari.ChannelHold) else None
+        if (held is None) != (known.party.held_ms is None):
+            known = known._replace(party=known.party._replace(held_ms=held))
+            self.channels = self.channels.set(event.channel.id, known)
+
+    def hangup_request(self, event: ari.ChannelHangupRequest) -> None:
+        known = self.see(event.channel)
+        if known is None:
+            return
+        if event.cause:
+            self.fold.hangup_cause(event.channel.id, event.cause)
+        self.tell(known, event)
+
+    def destroyed(self, event: ari.ChannelDestroyed) -> None:
+        channel = event.channel
+        known = self.see(channel)
+        if known is None:
+            return
+        self.fold.destroyed(channel, known.order, event.cause)
+        if known.call is None and known.group == channel.id and self.is_root_at_end(known, channel):
+            self.become_root(channel.id)
+            known = self.channels[channel.id]
+        self.flush_segments()
+        self.tell(known, event)
+        self.die(channel.id)
+        if known.group is not None:
+            group = self.groups[known.group]
+            if not any(member in self.channels for member in group.members):
+                self.groups = self.groups.discard(known.group)
+                self.report(
+                    "call-unknown", known.group, f"{len(group.members)} called legs ended before any Dial named them"
+                )
+
+    def is_root_at_end(self, known: Known, channel: Channel) -> bool:
+        """Whether a pending channel that ends was a call of its own."""
+        if known.peer or len(self.groups[channel.id].members) > 1 or channel.name[-2:] in (";1", ";2"):
+            return False
+        return known.calling if not known.late else not _is_peer(channel.app)
+
+    def dial(self, event: ari.Dial) -> None:
+        caller = self.see(event.channel) if event.channel is not None else None
+        peer = self.see(event.peer)
+        begins = event.dialstatus == ""
+        if caller is not None and caller.call is None:
+            assert event.channel is not None
+            self.become_root(event.channel.id)
+            caller = self.channels[event.channel.id]
+            peer = self.channels.get(event.peer.id)
+        if peer is not None:
+            if caller is not None:
+                if peer.call is None:
+                    self.note_dialled(event.peer.id, begins, caller.party.channel_id)
+                    self.follow(event.peer.id, caller.party.channel_id)
+                elif begins:
+                    self.note_dialled(event.peer.id, True, caller.party.channel_id)
+                    if caller.call is not None and peer.call != caller.call and not peer.told:
+                        self.move(event.peer.id, caller.call)
+            elif begins and event.channel is None:
+                self.note_dialled(event.peer.id, True, None)
+                self.become_root(event.peer.id)
+            peer_now = self.channels[event.peer.id]
+            if begins:
+                self.fold.dial_began(event.channel, event.peer)
+            elif event.dialstatus not in UNDECIDED:
+                self.fold.dial_ended(event.channel, event.peer, event.dialstatus, peer_now.dialled)
+        else:
+            peer_now = None
+        if self.fold.rows:
+            self.flush_segments()
+        told = self.channels[caller.party.channel_id] if caller is not None else peer_now
+        if told is not None:
+            self.tell(told, event)
+
+    def note_dialled(self, key: str, begins: bool, caller: str | None) -> None:
+        known = self.channels[key]
+        origin = "dialled" if caller is not None else "originated"
+        party = known.party
+        if party.origin != origin or party.dialled_by != caller or known.dialled != begins:
+            party = party._replace(origin=origin, dialled_by=caller)
+            self.channels = self.channels.set(key, known._replace(party=party, dialled=known.dialled or begins))
+
+    def entered(self, event: ari.ChannelEnteredBridge) -> None:
+        channel, bridge = event.channel, event.bridge
+        known = self.see(channel)
+        if known is None:
+            return
+        if bridge.kind in MERGING:
+            self.meet(bridge.members if channel.id in bridge.members else (*bridge.members, channel.id), bridge.id)
+        else:
+            self.become_root(channel.id)
+        self.fold.entered(channel, bridge, known.order)
+        known = self.channels[channel.id]
+        known = known._replace(party=known.party._replace(bridge_id=bridge.id))
+        self.channels = self.channels.set(channel.id, known)
+        if self.fold.rows:
+            self.flush_segments()
+        self.tell(known, event)
+
+    def left(self, event: ari.ChannelLeftBridge) -> None:
+        channel, bridge = event.channel, event.bridge
+        known = self.see(channel)
+        if known is None:
+            return
+        if known.party.bridge_id != bridge.id and bridge.kind in MERGING:
+            # We did not see it enter, so they may not have met before us.
+            self.meet((channel.id, *bridge.members), bridge.id)
+        self.fold.left(channel, bridge, known.order)
+        known = self.channels[channel.id]
+        if known.party.bridge_id is not None:
+            known = known._replace(party=known.party._replace(bridge_id=None))
+            self.channels = self.channels.set(channel.id, known)
+        if self.fold.rows:
+            self.flush_segments()
+        self.tell(known, event)
+
+    def bridge_destroyed(self, event: ari.BridgeDestroyed) -> None:
+        self.bridges = self.bridges.discard(event.bridge.id)
+
+    def bridge_merged(self, event: ari.BridgeMerged) -> None:
+        """Says nothing that the bridges' enters and leaves do not say."""
+
+    def transfer(self, event: ari.BridgeBlindTransfer | ari.BridgeAttendedTransfer) -> None:
+        """A transfer belongs to the call of who was transferred; it goes on, whoever transferred may not."""
+        shown = [event.transferee, event.channel]
+        if isinstance(event, ari.BridgeAttendedTransfer):
+            shown = [event.transferee, event.channel, event.target, event.second]
+        for channel in shown:
+            if channel is not None:
+                known = self.channels.get(channel.id)
+                if known is not None and known.call is not None:
+                    self.tell(known, event)
+                    return
+        self.report("no-such-channel", event.channel.id, "a transfer of nobody we know")
+
+    def recording(self, event: ari.Recording) -> None:
+        call = self.recordings.get(event.name)
+        if event.event == "RecordingStarted" or call is None:
+            if event.target_kind == "bridge":
+                call = self.bridges.get(event.target)
+                if call is None:
+                    inside = [known for known in self.channels.values() if known.party.bridge_id == event.target]
+                    call = min(inside, key=lambda known: known.order).call if inside else None
+            else:
+                known = self.channels.get(self.spied(event.target))
+                call = known.call if known is not None else None
+        if call is None or call not in self.calls:
+            self.report("no-such-call", event.target, f"recording {event.name[:64]}")
+            return
+        if event.event == "RecordingStarted":
+            self.recordings = self.recordings.set(event.name, call)
+        else:
+            self.recordings = self.recordings.discard(event.name)
+        self.routed.append(Routed(call, CallInput(self.n, self.at, event, self.recovered)))
+
+    def spied(self, key: str) -> str:
+        """The channel that a snoop listens to; any other channel is itself."""
+        known = self.channels.get(key)
+        if known is not None and known.party.origin == "snoop":
+            target = endpoint(known.party.channel).removeprefix("Snoop/")
+            if target in self.channels:
+                return target
+        return key
+
+
+def _is_peer(app: str) -> bool:
+    """Whether an application is what Asterisk shows on a called leg."""
+    return app in ("AppDial", "AppQueue")
+
+
+_HANDLERS = {
+    ari.ChannelCreated: _Work.created,
+    ari.ChannelStateChange: _Work.changed,
+    ari.ChannelDialplan: _Work.changed,
+    ari.ChannelCallerId: _Work.changed,
+    ari.ChannelConnectedLine: _Work.connected_line,
+    ari.ChannelVarset: _Work.varset,
+    ari.ChannelDtmfReceived: _Work.told_only,
+    ari.ChannelHold: _Work.hold,
+    ari.ChannelUnhold: _Work.hold,
+    ari.ChannelHangupRequest: _Work.hangup_request,
+    ari.ChannelDestroyed: _Work.destroyed,
+    ari.ChannelEnteredBridge: _Work.entered,
+    ari.ChannelLeftBridge: _Work.left,
+    ari.BridgeDestroyed: _Work.bridge_destroyed,
+    ari.BridgeMerged: _Work.bridge_merged,
+    ari.BridgeBlindTransfer: _Work.transfer,
+    ari.BridgeAttendedTransfer: _Work.transfer,
+    ari.Dial: _Work.dial,
+    ari.Recording: _Work.recording,
+}

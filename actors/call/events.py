@@ -26,18 +26,14 @@ VARIABLES = frozenset(
         "BRIDGEPVTCALLID",
         "RTPAUDIOQOS",
         "RTPAUDIOQOSJITTER",
-        "RTPAUDIOQOSLOSS",
         "RTPAUDIOQOSRTT",
         "RTPAUDIOQOSMES",
         "MIXMONITOR_FILENAME",
-        "QUEUENAME",
         "QUEUEPOSITION",
         "QEORIGINALPOS",
         "QUEUESTATUS",
-        "ABANDONED",
         "MEMBERINTERFACE",
         "PARKING_SPACE",
-        "PARKINGLOT",
         "PARKEDLOT",
         "PARKER",
     }
@@ -246,6 +242,8 @@ class Dial(NamedTuple):
     peer: Channel
     dialstatus: str
     """Empty at the begin."""
+    dialstring: str
+    """What was dialled, as "79035550111@trunk"; on the begin only."""
     forwarded: Channel | None
 
 
@@ -443,7 +441,7 @@ def _attended(f: dict[str, Any], at: int) -> Event:
 
 
 def _dial(f: dict[str, Any], at: int) -> Event:
-    return Dial(at, _maybe(f.get("caller")), _channel(f["peer"]), f["dialstatus"], _maybe(f.get("forwarded")))
+    return Dial(at, _maybe(f.get("caller")), _channel(f["peer"]), f["dialstatus"], f["dialstring"], _maybe(f.get("forwarded")))
 
 
 def _recording(f: dict[str, Any], at: int) -> Event:

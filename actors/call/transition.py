@@ -1,10 +1,868 @@
-"""Every transition of a call: `transition(state, input) -> (state, effects)`."""
+"""Every transition of a call: `transition(state, input) -> (state, effects)`, and nothing else decides one.
 
-from actors.call.effects import Effect
-from actors.call.inputs import CallInput
-from actors.call.state import Call
+Theory. A call is its legs and what has been gathered of them. A leg comes with ChannelJoined (`down`, or as far as it
+already is), may ring and go up, and ends or moves to an elder call. The call is over when no leg has a future in it;
+`finished-call` is the last that it says.
+
+`MOVES` is the table of what may happen in which phase of a leg, what phase that leaves it in, and what may be said of
+it. An input that has no place in it leaves the state as it was and is reported (`Unexpected`): Asterisk will surprise
+us, and an actor does not die of a surprise.
+
+`received-call` waits until it can be right: who is being called is known only when a phone is dialled, the caller is
+answered, or anything else is to be said. Its time is the call's begin all the same.
+
+No clock, no I/O, no logger: time comes with the input.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from actors.call import account
+from actors.call import events as ari
+from actors.call.effects import Ended, Effect, Publish, Unexpected
+from actors.call.inputs import CallInput, ChannelJoined, ChannelMoved, SegmentEnded
+from actors.call.state import Call, Conference, Hold, Leg, Park, Phase, Quality, Queue, Record, Tape, Transfer
+
+_LIVE = frozenset({Phase.DOWN, Phase.RINGING, Phase.UP})
+_ANY = frozenset(Phase)
+
+_STATES = {"Ringing": Phase.RINGING, "Up": Phase.UP}
+"""ARI's channel state → phase; every other state is DOWN."""
+
+_PASSING = frozenset(
+    "Answer Dial AppDial AppDial2 AppQueue Gosub Goto GotoIf Hangup NoOp Progress Proceeding Return Ringing Set UserEvent".split()
+)
+"""Applications that are no reason to be Up: they lead somewhere else."""
+
+
+class Move(NamedTuple):
+    """One row of the table."""
+
+    phases: frozenset[Phase]
+    """Phases of the leg in which it may happen."""
+    then: frozenset[Phase]
+    """Phases that it may leave the leg in; empty leaves it as it was."""
+    says: tuple[str, ...]
+    """Operations that may be published of it, apart from `received-call`, which goes before the first of them."""
+
+
+MOVES: dict[type, Move] = {
+    ChannelJoined: Move(frozenset({Phase.ABSENT, Phase.MOVED}), _LIVE, ()),
+    ChannelMoved: Move(_LIVE, frozenset({Phase.MOVED}), ("finished-call",)),
+    ari.ChannelStateChange: Move(_LIVE, _LIVE, ("ringing-call",)),
+    ari.ChannelDialplan: Move(_LIVE, frozenset(), ("queued-call", "left-queue", "unparked-call")),
+    ari.ChannelCallerId: Move(_LIVE, frozenset(), ()),
+    ari.ChannelVarset: Move(_LIVE, frozenset(), ("recording-started", "left-queue")),
+    ari.ChannelDtmfReceived: Move(_LIVE, frozenset(), ("dtmf-received",)),
+    ari.ChannelHold: Move(_LIVE, frozenset(), ("held-call",)),
+    ari.ChannelUnhold: Move(_LIVE, frozenset(), ("resumed-call",)),
+    ari.ChannelHangupRequest: Move(_LIVE, frozenset(), ("unparked-call",)),
+    ari.ChannelEnteredBridge: Move(_LIVE, frozenset(), ("parked-call", "unparked-call", "left-queue", "joined-conference")),
+    ari.ChannelLeftBridge: Move(_LIVE, frozenset(), ("unparked-call", "left-conference")),
+    ari.ChannelDestroyed: Move(
+        _LIVE,
+        frozenset({Phase.ENDED}),
+        ("left-queue", "unparked-call", "left-conference", "recording-finished", "finished-call"),
+    ),
+    # Of the whole call, whatever the phase of a leg:
+    ari.Dial: Move(_ANY, frozenset(), ("ringing-call", "answered-call")),
+    ari.BridgeBlindTransfer: Move(_ANY, frozenset(), ("transferred-call",)),
+    ari.BridgeAttendedTransfer: Move(_ANY, frozenset(), ("transferred-call",)),
+    ari.Recording: Move(_ANY, frozenset(), ("recording-started", "recording-finished")),
+    SegmentEnded: Move(_ANY, frozenset(), ()),
+}
+"""What may happen to a leg, and when. The test of the table reads it, and so does the diagram in `docs/`."""
 
 
 def transition(call: Call, given: CallInput) -> tuple[Call, list[Effect]]:
-    """Fold one input into a call."""
-    return call, []
+    """Fold one input into a call.
+
+    Args:
+        call: the state before it.
+        given: what the call is told.
+
+    Returns:
+        The state after it, and what is to be done, in order.
+    """
+    body = given.body
+    kind = type(body)
+    move = MOVES.get(kind)
+    if move is None:
+        return call, [Unexpected("no-move", kind.__name__, call.call_id, "the table has no row for it")]
+    turn = _Turn(call, given)
+    if move.phases is _ANY:
+        _HANDLERS[kind](turn, body)
+    else:
+        key = _subject(body)
+        leg = turn.legs.get(key)
+        phase = leg.phase if leg is not None else Phase.ABSENT
+        if phase not in move.phases:
+            if key in turn.record.uncounted:
+                turn.uncounted(key, body)
+            else:
+                return call, [Unexpected(f"{phase}-leg", kind.__name__, key, "no such move")]
+        else:
+            _HANDLERS[kind](turn, body, leg)
+    return turn.done()
+
+
+def _subject(body: Any) -> str:
+    """The channel that an input is about."""
+    if type(body) is ChannelJoined:
+        return body.party.channel_id
+    if type(body) is ChannelMoved:
+        return body.channel_id
+    key: str = body.channel.id
+    return key
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", "    [*] --> absent"]
+    for kind, move in MOVES.items():
+        if move.phases is _ANY:
+            continue
+        said = f" / {', '.join(move.says)}" if move.says else ""
+        for phase in Phase:
+            if phase not in move.phases:
+                continue
+            for then in [one for one in Phase if one in move.then] or [phase]:
+                lines.append(f"    {phase} --> {then}: {kind.__name__}{said}")
+    lines += ["    ended --> [*]", "    moved --> [*]"]
+    return "\n".join(lines) + "\n"
+
+
+class _Turn:
+    """One input's work: changes are gathered here and become one new state at the end."""
+
+    __slots__ = ("at", "before", "effects", "legs", "record", "recovered", "sequence")
+
+    def __init__(self, call: Call, given: CallInput) -> None:
+        self.before = call
+        self.at = given.at_ms
+        self.recovered = given.recovered
+        self.legs = call.legs
+        self.record: Record = call.record
+        self.sequence: int = call.sequence
+        self.effects: list[Effect] = []
+
+    def done(self) -> tuple[Call, list[Effect]]:
+        before = self.before
+        if self.legs is before.legs and self.record is before.record and self.sequence == before.sequence:
+            return before, self.effects
+        return self.now(), self.effects
+
+    def now(self) -> Call:
+        """The state as it is at this moment."""
+        return self.before.set(
+            legs=self.legs,
+            record=self.record,
+            sequence=self.sequence,
+            degraded=self.before.degraded or self.record.overflow > 0,
+        )
+
+    # -- saying things --------------------------------------------------------------------------------------------
+
+    def say(self, operation: str, data: dict[str, Any], at_ms: int | None = None) -> None:
+        if not self.record.announced:
+            self.announce()
+        self.publish(operation, data, self.at if at_ms is None else at_ms)
+
+    def announce(self) -> None:
+        """Say `received-call`, unless it was said."""
+        if self.record.announced or not self.legs:
+            return
+        self.record = self.record._replace(announced=True)
+        call = self.now()
+        self.publish("received-call", account.received(call), account.started_ms(call))
+
+    def publish(self, operation: str, data: dict[str, Any], at_ms: int) -> None:
+        self.sequence += 1
+        degraded = self.before.degraded or self.record.overflow > 0
+        self.effects.append(Publish(operation, self.sequence, at_ms, data, self.recovered, degraded))
+
+    def report(self, what: str, event: str, where: str, detail: str) -> None:
+        self.effects.append(Unexpected(what, event, where, detail))
+
+    def put(self, leg: Leg) -> None:
+        self.legs = self.legs.set(leg.channel_id, leg)
+
+    def text(self, text: str) -> str:
+        """A text of the PBX's, bounded."""
+        return text[: self.before.rules.bounds.text]
+
+    def overflow(self, what: str, where: str) -> None:
+        """Something was dropped because of a bound: counted, and said as `degraded`."""
+        self.record = self.record._replace(overflow=self.record.overflow + 1)
+        if self.record.overflow == 1:
+            self.report("overflow", what, where, "a bound of the configuration was reached; the account is incomplete")
+
+    def seconds(self, since_ms: int) -> float:
+        return account.seconds(self.at - since_ms)
+
+    def after(self) -> float:
+        """Seconds since the call's begin."""
+        return account.seconds(self.at - min(leg.started_ms for leg in self.legs.values())) if self.legs else 0.0
+
+    # -- legs come and go -----------------------------------------------------------------------------------------
+
+    def joined(self, body: ChannelJoined, leg: Leg | None) -> None:
+        party = body.party
+        if leg is None and len(self.legs) >= self.before.rules.bounds.legs:
+            self.record = self.record._replace(uncounted=self.record.uncounted | {party.channel_id})
+            self.overflow("legs", party.channel_id)
+            return
+        self.put(
+            Leg(
+                _STATES.get(party.state, Phase.DOWN),
+                party.channel_id,
+                party.channel,
+                _endpoint(party.channel),
+                party.number,
+                party.name,
+                body.order,
+                party.origin,
+                party.dialled_by,
+                party.context,
+                party.exten,
+                party.created_ms,
+                party.answered_ms,
+                None,
+                None,
+                None,
+                None,
+                body.moved_from is not None,
+                body.moved_from is not None,
+                None,
+                None,
+                None,
+                None,
+                "",
+                False,
+                (party.held_ms, None) if party.held_ms is not None else None,
+                None,
+                None,
+                None,
+                party.monitors,
+            )
+        )
+        for name, since_ms in party.monitors:
+            self.tape(Tape(name, "mixmonitor", party.channel_id, party.channel, None, since_ms, None, None))
+
+    def moved(self, body: ChannelMoved, leg: Leg) -> None:
+        if leg.monitors:
+            self.close_tapes(leg, "moved")
+        self.put(leg._replace(phase=Phase.MOVED, moved_to=body.to_call, held=None, monitors=(), queue=None, park=None))
+        self.record = self.record._replace(
+            merged_into=body.to_call, last_ms=max(self.record.last_ms, self.at)
+        )
+        self.finish_if_over()
+
+    def uncounted(self, key: str, body: Any) -> None:
+        """A channel beyond the bound on legs: only its end matters."""
+        if isinstance(body, ari.ChannelDestroyed | ChannelMoved):
+            self.record = self.record._replace(
+                uncounted=self.record.uncounted - {key}, last_ms=max(self.record.last_ms, self.at)
+            )
+            self.finish_if_over()
+
+    def destroyed(self, body: ari.ChannelDestroyed, leg: Leg) -> None:
+        if leg.queue is not None:
+            leg = self.leave_queue(leg, "abandoned")
+        if leg.park is not None:
+            leg = self.unpark(leg, "abandoned", None)
+        if leg.conference is not None:
+            leg = self.leave_conference(leg, max(self.conferees(leg.conference.bridge_id) - 1, 0))
+        if leg.held is not None:
+            self.add_hold(Hold(leg.channel, leg.held[0], None, self.at))
+        if leg.monitors:
+            self.finish_tapes(leg)
+        self.put(
+            leg._replace(
+                phase=Phase.ENDED,
+                ended_ms=self.at,
+                cause=body.cause,
+                cause_text=self.text(body.cause_text),
+                bridge=None,
+                held=None,
+                monitors=(),
+            )
+        )
+        self.record = self.record._replace(last_ms=max(self.record.last_ms, self.at))
+        self.finish_if_over()
+
+    def finish_if_over(self) -> None:
+        if self.record.uncounted:
+            return
+        for leg in self.legs.values():
+            if not account.over(leg):
+                return
+        self.announce()
+        self.publish("finished-call", account.finished(self.now()), self.at)
+        self.effects.append(Ended())
+
+    # -- ringing and answering ------------------------------------------------------------------------------------
+
+    def state_changed(self, body: ari.ChannelStateChange, leg: Leg) -> None:
+        phase = _STATES.get(body.channel.state, Phase.DOWN)
+        if phase is leg.phase:
+            return
+        if phase is Phase.UP:
+            leg = leg._replace(
+                phase=phase,
+                answered_ms=self.at if leg.answered_ms is None else leg.answered_ms,
+                alone=leg.alone or _is_purpose(leg.app),
+            )
+            self.put(leg)
+            if leg.channel_id == self.before.call_id and not account.is_originated(leg):
+                self.announce()
+        else:
+            leg = leg._replace(phase=phase)
+            self.put(leg)
+            if phase is Phase.RINGING:
+                self.ring(leg)
+
+    def ring(self, leg: Leg) -> None:
+        if leg.rang or not leg.person or leg.origin == "caller":
+            return
+        self.put(leg._replace(rang=True))
+        self.say(
+            "ringing-call",
+            {
+                "channel_id": leg.channel_id,
+                "channel": leg.channel,
+                "endpoint": leg.endpoint,
+                "number": leg.number or leg.wanted or "",
+                "name": leg.name,
+                "after_seconds": self.after(),
+            },
+        )
+
+    def dial(self, body: ari.Dial) -> None:
+        peer = body.peer
+        leg = self.legs.get(peer.id)
+        status = body.dialstatus
+        if status == "":
+            if leg is not None:
+                caller = body.channel
+                wanted = body.dialstring.rpartition("/")[2].partition("@")[0]
+                self.put(
+                    leg._replace(
+                        origin="dialled" if caller is not None else "originated",
+                        dialled_by=caller.id if caller is not None else None,
+                        wanted=self.text(wanted) or None,
+                    )
+                )
+                if leg.person and caller is not None:
+                    self.announce()
+        elif status == "RINGING":
+            if leg is not None and leg.phase is not Phase.UP and not account.over(leg):
+                self.ring(leg)
+        elif status == "ANSWER":
+            self.answer(body, leg)
+
+    def answer(self, body: ari.Dial, leg: Leg | None) -> None:
+        """Somebody took the call; a pickup names one who was never dialled, and is not in this call yet."""
+        peer = body.peer
+        if peer.name[-2:] in (";1", ";2") or (leg is not None and leg.reached):
+            return
+        number = leg.number if leg is not None else self.text(peer.number)
+        endpoint = leg.endpoint if leg is not None else _endpoint(self.text(peer.name))
+        if leg is None and self.record.reached is not None and self.record.reached[0] == peer.id:
+            return
+        number = number or (leg.wanted if leg is not None else None) or ""
+        if leg is not None:
+            self.put(leg._replace(reached=True))
+        if self.record.reached is None:
+            self.record = self.record._replace(reached=(peer.id, number, endpoint))
+        self.say(
+            "answered-call",
+            {
+                "channel_id": peer.id,
+                "channel": self.text(peer.name),
+                "endpoint": endpoint,
+                "number": number,
+                "name": leg.name if leg is not None else self.text(peer.cid_name),
+                "after_seconds": self.after(),
+            },
+        )
+
+    def caller_id(self, body: ari.ChannelCallerId, leg: Leg) -> None:
+        """A party's own caller id; who had one when first seen keeps it, whatever the dialplan makes of it."""
+        if not leg.number and (body.channel.number or body.channel.cid_name):
+            self.put(leg._replace(number=self.text(body.channel.number), name=self.text(body.channel.cid_name)))
+
+    # -- dialplan, variables, digits ------------------------------------------------------------------------------
+
+    def dialplan(self, body: ari.ChannelDialplan, leg: Leg) -> None:
+        app = body.app
+        before = leg
+        if leg.park is not None and leg.park.until_ms is not None:
+            leg = self.unpark(leg, "timeout" if leg.source is None else "abandoned", None)
+        if leg.queue is not None and app != "Queue":
+            leg = self.leave_queue(leg, "abandoned" if body.channel.exten == "h" or leg.source is not None else "continue")
+        if app == "Queue" and leg.queue is None and body.channel.exten != "h":
+            name = self.text(body.app_data.partition(",")[0])
+            leg = leg._replace(queue=Queue(name, self.at, None, None), app=app)
+            self.put(leg)
+            self.say(
+                "queued-call", {"channel_id": leg.channel_id, "channel": leg.channel, "queue": name, "position": None}
+            )
+            before = leg
+        if app == "Hangup" and leg.source is None:
+            leg = leg._replace(source="dialplan")
+        if app != leg.app and body.channel.exten != "h":
+            leg = leg._replace(app=app, alone=leg.alone or (leg.phase is Phase.UP and _is_purpose(app)))
+        if leg is not before:
+            self.put(leg)
+
+    def varset(self, body: ari.ChannelVarset, leg: Leg) -> None:
+        _VARIABLES[body.variable](self, leg, body)
+
+    def monitor(self, leg: Leg, body: ari.ChannelVarset) -> None:
+        name = self.text(body.value)
+        if not name or any(name == one for one, _ in leg.monitors):
+            return
+        if len(leg.monitors) >= 16:
+            self.overflow("monitors", leg.channel)
+            return
+        self.put(leg._replace(monitors=(*leg.monitors, (name, self.at))))
+        self.tape(Tape(name, "mixmonitor", leg.channel_id, leg.channel, None, self.at, None, None))
+        self.say("recording-started", _tape_data(name, "mixmonitor", leg.channel_id, leg.channel, None))
+
+    def queue_position(self, leg: Leg, body: ari.ChannelVarset) -> None:
+        if leg.queue is not None and body.value.isdecimal():
+            self.put(leg._replace(queue=leg.queue._replace(position=int(body.value[:9]))))
+
+    def queue_member(self, leg: Leg, body: ari.ChannelVarset) -> None:
+        if leg.queue is not None and body.value:
+            self.put(leg._replace(queue=leg.queue._replace(member=self.text(body.value))))
+
+    def queue_status(self, leg: Leg, body: ari.ChannelVarset) -> None:
+        if leg.queue is not None and body.value:
+            self.leave_queue(leg, self.text(body.value).lower())
+
+    def parking(self, leg: Leg, body: ari.ChannelVarset) -> None:
+        """Asterisk tells the space and the lot only when the time is up."""
+        if leg.park is None:
+            return
+        park = leg.park._replace(timed_out=True)
+        if body.variable == "PARKING_SPACE" and body.value.isdecimal():
+            park = park._replace(space=int(body.value[:9]))
+        elif body.variable == "PARKER" and park.by is None:
+            park = park._replace(by=self.text(body.value))
+        self.put(leg._replace(park=park))
+
+    def quality(self, leg: Leg, body: ari.ChannelVarset) -> None:
+        known = self.record.quality.get(leg.channel)
+        made = _quality(known or Quality(), body.variable, body.value)
+        if made != known:
+            self.record = self.record._replace(quality=self.record.quality.set(leg.channel, made))
+
+    def dtmf(self, body: ari.ChannelDtmfReceived, leg: Leg) -> None:
+        digit = body.digit[:1]
+        digits = self.record.digits + digit
+        if len(self.record.digits) < self.before.rules.bounds.dtmf:
+            self.record = self.record._replace(digits=digits)
+        else:
+            self.overflow("dtmf", leg.channel)
+        self.say(
+            "dtmf-received",
+            {
+                "channel_id": leg.channel_id,
+                "channel": leg.channel,
+                "digit": account.mask(self.before, digits)[-1:],
+                "duration_ms": body.duration_ms,
+            },
+        )
+
+    # -- hold, park, queue, conference ----------------------------------------------------------------------------
+
+    def hold(self, body: ari.ChannelHold, leg: Leg) -> None:
+        if leg.held is not None:
+            return
+        music = self.text(body.music_class) if body.music_class else None
+        self.put(leg._replace(held=(self.at, music)))
+        self.say("held-call", {"channel_id": leg.channel_id, "channel": leg.channel, "music_class": music})
+
+    def unhold(self, body: ari.ChannelUnhold, leg: Leg) -> None:
+        """REFER makes an Unhold with no Hold before it: that is nothing."""
+        if leg.held is None:
+            return
+        since_ms = leg.held[0]
+        self.put(leg._replace(held=None))
+        self.add_hold(Hold(leg.channel, since_ms, self.at, self.at))
+        self.say(
+            "resumed-call",
+            {"channel_id": leg.channel_id, "channel": leg.channel, "held_seconds": self.seconds(since_ms)},
+        )
+
+    def add_hold(self, hold: Hold) -> None:
+        if len(self.record.holds) >= self.before.rules.bounds.entries:
+            self.overflow("holds", hold.channel)
+            return
+        self.record = self.record._replace(holds=(*self.record.holds, hold))
+
+    def leave_queue(self, leg: Leg, outcome: str) -> Leg:
+        queue = leg.queue
+        assert queue is not None
+        leg = leg._replace(queue=None)
+        self.put(leg)
+        self.say(
+            "left-queue",
+            {
+                "channel_id": leg.channel_id,
+                "channel": leg.channel,
+                "queue": queue.name,
+                "position": queue.position,
+                "waited_seconds": self.seconds(queue.since_ms),
+                "outcome": outcome,
+                "member": queue.member,
+            },
+        )
+        return leg
+
+    def park(self, leg: Leg, bridge: ari.Bridge) -> Leg:
+        by = None
+        if self.record.transfers:
+            last = self.record.transfers[-1]
+            if last.transferred == _party(leg) and self.at - last.at_ms < 5000:
+                by = last.by
+        lot = self.text(bridge.name) or None
+        leg = leg._replace(park=Park(lot, None, by, self.at, False, None))
+        self.put(leg)
+        self.say(
+            "parked-call",
+            {"channel_id": leg.channel_id, "channel": leg.channel, "lot": lot, "space": None, "by": by},
+        )
+        return leg
+
+    def unpark(self, leg: Leg, outcome: str, by: Leg | None) -> Leg:
+        park = leg.park
+        assert park is not None
+        until_ms = park.until_ms if park.until_ms is not None else self.at
+        space = park.space
+        if space is None and by is not None and by.exten.isdecimal():
+            space = int(by.exten[:9])
+        leg = leg._replace(park=None)
+        self.put(leg)
+        self.say(
+            "unparked-call",
+            {
+                "channel_id": leg.channel_id,
+                "channel": leg.channel,
+                "lot": park.lot,
+                "space": space,
+                "parked_seconds": account.seconds(until_ms - park.since_ms),
+                "outcome": outcome,
+                "by": _party(by) if by is not None else None,
+            },
+            until_ms,
+        )
+        return leg
+
+    def conferees(self, bridge: str) -> int:
+        return sum(1 for leg in self.legs.values() if leg.bridge == bridge)
+
+    def leave_conference(self, leg: Leg, participants: int) -> Leg:
+        conference = leg.conference
+        assert conference is not None
+        leg = leg._replace(conference=None)
+        self.put(leg)
+        self.say(
+            "left-conference",
+            {
+                "channel_id": leg.channel_id,
+                "channel": leg.channel,
+                "number": leg.number,
+                "name": leg.name,
+                "conference": conference.name,
+                "bridge_id": conference.bridge_id,
+                "participants": participants,
+                "seconds": self.seconds(conference.since_ms),
+            },
+        )
+        return leg
+
+    # -- bridges --------------------------------------------------------------------------------------------------
+
+    def entered(self, body: ari.ChannelEnteredBridge, leg: Leg) -> None:
+        bridge = body.bridge
+        leg = leg._replace(bridge=bridge.id, technology=bridge.technology)
+        self.put(leg)
+        if bridge.kind == "parking":
+            if leg.park is None:
+                self.park(leg, bridge)
+            return
+        if bridge.kind == "base":
+            if bridge.technology != "holding_bridge" and leg.conference is None:
+                self.join_conference(leg, bridge)
+            return
+        if leg.queue is not None:
+            leg = self.taken(leg)
+        for other in self.legs.values():
+            if other.park is not None and other.park.until_ms is not None and other.bridge == bridge.id:
+                if other.channel_id != leg.channel_id:
+                    self.unpark(other, "retrieved", leg)
+                elif len(bridge.members) > 1:
+                    inside = [self.legs[key] for key in bridge.members if key in self.legs and key != leg.channel_id]
+                    self.unpark(leg, "retrieved", inside[0] if inside else None)
+
+    def taken(self, leg: Leg) -> Leg:
+        """A member took the call from the queue."""
+        queue = leg.queue
+        assert queue is not None
+        if queue.member is None and self.record.reached is not None:
+            leg = leg._replace(queue=queue._replace(member=self.record.reached[2]))
+        return self.leave_queue(leg, "answered")
+
+    def join_conference(self, leg: Leg, bridge: ari.Bridge) -> None:
+        name = self.text(bridge.name)
+        self.put(leg._replace(conference=Conference(bridge.id, name, self.at)))
+        self.say(
+            "joined-conference",
+            {
+                "channel_id": leg.channel_id,
+                "channel": leg.channel,
+                "number": leg.number,
+                "name": leg.name,
+                "conference": name,
+                "bridge_id": bridge.id,
+                "participants": len(bridge.members),
+            },
+        )
+
+    def left(self, body: ari.ChannelLeftBridge, leg: Leg) -> None:
+        bridge = body.bridge
+        if leg.bridge == bridge.id:
+            leg = leg._replace(bridge=None, technology=None)
+            self.put(leg)
+        if leg.conference is not None and leg.conference.bridge_id == bridge.id:
+            self.leave_conference(leg, len(bridge.members))
+        elif leg.park is not None and bridge.kind == "parking":
+            if leg.park.timed_out:
+                self.unpark(leg, "timeout", None)
+            elif leg.source is not None:
+                self.unpark(leg, "abandoned", None)
+            else:
+                self.put(leg._replace(park=leg.park._replace(until_ms=self.at)))
+
+    # -- hang-up, transfers, recordings, segments -----------------------------------------------------------------
+
+    def hangup_requested(self, body: ari.ChannelHangupRequest, leg: Leg) -> None:
+        """Asterisk's hangupsource: written once, for the channel and for its peer in a bridge of two."""
+        if not body.soft:
+            if leg.source is None:
+                leg = leg._replace(source=leg.channel)
+                self.put(leg)
+            if leg.bridge is not None and leg.technology in ("simple_bridge", "native_rtp"):
+                others = [
+                    one for one in self.legs.values() if one.bridge == leg.bridge and one.channel_id != leg.channel_id
+                ]
+                if len(others) == 1 and others[0].source is None:
+                    self.put(others[0]._replace(source=leg.channel))
+        if leg.park is not None and leg.park.until_ms is not None:
+            self.unpark(leg, "abandoned", None)
+
+    def blind(self, body: ari.BridgeBlindTransfer) -> None:
+        by = self.named(body.channel)
+        transferred = self.named(body.transferee) if body.transferee is not None else self.peer_of(body.channel.id)
+        self.transferred("blind", by, transferred, self.text(body.exten), body.result)
+
+    def attended(self, body: ari.BridgeAttendedTransfer) -> None:
+        by = self.named(body.channel)
+        transferred = (
+            self.named(body.transferee)
+            if body.transferee is not None
+            else self.inside(body.members, body.channel.id) or self.text(body.channel.connected)
+        )
+        to = (
+            self.named(body.target)
+            if body.target is not None
+            else self.inside(body.second_members, body.second.id) or self.text(body.second.connected)
+        )
+        self.transferred("attended", by, transferred, to, body.result)
+
+    def transferred(self, kind: str, by: str, transferred: str, to: str, result: str) -> None:
+        outcome = "success" if result == "Success" else "failed"
+        if len(self.record.transfers) >= self.before.rules.bounds.entries:
+            self.overflow("transfers", by)
+        else:
+            transfer = Transfer(kind, self.at, by, transferred, to, outcome)
+            self.record = self.record._replace(transfers=(*self.record.transfers, transfer))
+        self.say(
+            "transferred-call", {"kind": kind, "by": by, "from": transferred, "to": to, "result": outcome}
+        )
+
+    def named(self, channel: ari.Channel) -> str:
+        """A party as transfers name it: by number, else by channel."""
+        leg = self.legs.get(channel.id)
+        if leg is not None and leg.number:
+            return str(leg.number)
+        return self.text(channel.number or channel.name)
+
+    def peer_of(self, key: str) -> str:
+        leg = self.legs.get(key)
+        if leg is None or leg.bridge is None:
+            return ""
+        return self.inside([one.channel_id for one in self.legs.values() if one.bridge == leg.bridge], key)
+
+    def inside(self, members: list[str] | tuple[str, ...], but: str) -> str:
+        for key in members:
+            if key != but and key in self.legs:
+                return _party(self.legs[key])
+        return ""
+
+    def recording(self, body: ari.Recording) -> None:
+        name = self.text(body.name)
+        channel_id = body.target if body.target_kind == "channel" else None
+        bridge = body.target if body.target_kind == "bridge" else None
+        leg = self.legs.get(channel_id) if channel_id is not None else None
+        channel = leg.channel if leg is not None else None
+        running = next(
+            (tape for tape in self.record.tapes if tape.how == "ari" and tape.name == name and tape.result is None), None
+        )
+        if body.event == "RecordingStarted":
+            if running is None:  # a bridge's recording events come twice
+                self.tape(Tape(name, "ari", channel_id, channel, bridge, self.at, None, None))
+                self.say("recording-started", _tape_data(name, "ari", channel_id, channel, bridge))
+            return
+        if running is None:
+            if body.event == "RecordingFinished":
+                return
+            self.tape(Tape(name, "ari", channel_id, channel, bridge, self.at, self.at, body.state))
+        else:
+            self.end_tape(running, body.state)
+        since_ms = running.from_ms if running is not None else self.at
+        self.said_recorded(
+            Tape(name, "ari", channel_id, channel, bridge, since_ms, self.at, self.text(body.state)), body.cause
+        )
+
+    def tape(self, tape: Tape) -> None:
+        if len(self.record.tapes) >= self.before.rules.bounds.entries:
+            self.overflow("recordings", tape.name)
+            return
+        self.record = self.record._replace(tapes=(*self.record.tapes, tape))
+
+    def end_tape(self, tape: Tape, result: str) -> None:
+        ended = tape._replace(to_ms=self.at, result=self.text(result))
+        self.record = self.record._replace(tapes=tuple(ended if one is tape else one for one in self.record.tapes))
+
+    def close_tapes(self, leg: Leg, result: str) -> None:
+        for tape in self.record.tapes:
+            if tape.how == "mixmonitor" and tape.channel_id == leg.channel_id and tape.result is None:
+                self.end_tape(tape, result)
+
+    def finish_tapes(self, leg: Leg) -> None:
+        """MixMonitor says nothing when it stops: at the latest it does with its channel."""
+        for name, since_ms in leg.monitors:
+            self.said_recorded(
+                Tape(name, "mixmonitor", leg.channel_id, leg.channel, None, since_ms, self.at, "done"), None
+            )
+        self.close_tapes(leg, "done")
+
+    def said_recorded(self, tape: Tape, cause: str | None) -> None:
+        data = _tape_data(tape.name, tape.how, tape.channel_id, tape.channel, tape.bridge)
+        data["started_at"] = account.rfc3339(tape.from_ms)
+        data["seconds"] = self.seconds(tape.from_ms)
+        data["result"] = tape.result
+        data["cause"] = self.text(cause) if cause else None
+        self.say("recording-finished", data)
+
+    def segment(self, body: SegmentEnded) -> None:
+        if len(self.record.segments) >= self.before.rules.bounds.segments:
+            self.overflow("segments", body.channel)
+            return
+        self.record = self.record._replace(segments=(*self.record.segments, body))
+
+
+def _endpoint(channel: str) -> str:
+    head, dash, _ = channel.rpartition("-")
+    return head if dash else channel
+
+
+def _party(leg: Leg) -> str:
+    return leg.number or leg.channel
+
+
+def _is_purpose(app: str) -> bool:
+    return app != "" and app not in _PASSING
+
+
+def _tape_data(
+    name: str, how: str, channel_id: str | None, channel: str | None, bridge: str | None
+) -> dict[str, Any]:
+    return {"name": name, "how": how, "channel_id": channel_id, "channel": channel, "bridge_id": bridge}
+
+
+_NUMBER = r"=\s*(-?\d+(?:\.\d+)?)"
+_LOST = re.compile(r"(?:^|;)\s*lp" + _NUMBER)
+_COUNT = re.compile(r"(?:^|;)\s*rxcount" + _NUMBER)
+_JITTER = re.compile(r"avgrxjitter" + _NUMBER)
+_RTT = re.compile(r"avgrtt" + _NUMBER)
+_MES = re.compile(r"avgrxmes" + _NUMBER)
+
+
+def _found(pattern: re.Pattern[str], text: str) -> float | None:
+    match = pattern.search(text)
+    return float(match.group(1)) if match else None
+
+
+def _quality(known: Quality, variable: str, value: str) -> Quality:
+    """Read one of Asterisk's RTPAUDIOQOS variables. Zero MES and zero RTT mean that nothing was measured."""
+    value = value[:512]
+    if variable == "RTPAUDIOQOS":
+        lost, count = _found(_LOST, value), _found(_COUNT, value)
+        if lost is not None and count is not None and lost + count > 0:
+            return known._replace(loss_percent=round(100 * lost / (lost + count), 3))
+    elif variable == "RTPAUDIOQOSJITTER":
+        jitter = _found(_JITTER, value)
+        if jitter is not None:
+            return known._replace(jitter_ms=round(jitter * 1000, 3))
+    elif variable == "RTPAUDIOQOSRTT":
+        rtt = _found(_RTT, value)
+        if rtt:
+            return known._replace(rtt_ms=round(rtt * 1000, 3))
+    else:
+        mes = _found(_MES, value)
+        if mes:
+            return known._replace(mes=round(mes, 3))
+    return known
+
+
+_VARIABLES: dict[str, Callable[[_Turn, Leg, ari.ChannelVarset], None]] = {
+    "MIXMONITOR_FILENAME": _Turn.monitor,
+    "QUEUEPOSITION": _Turn.queue_position,
+    "QEORIGINALPOS": _Turn.queue_position,
+    "MEMBERINTERFACE": _Turn.queue_member,
+    "QUEUESTATUS": _Turn.queue_status,
+    "PARKING_SPACE": _Turn.parking,
+    "PARKEDLOT": _Turn.parking,
+    "PARKER": _Turn.parking,
+    "RTPAUDIOQOS": _Turn.quality,
+    "RTPAUDIOQOSJITTER": _Turn.quality,
+    "RTPAUDIOQOSRTT": _Turn.quality,
+    "RTPAUDIOQOSMES": _Turn.quality,
+}
+
+_HANDLERS: dict[type, Callable[..., None]] = {
+    ChannelJoined: _Turn.joined,
+    ChannelMoved: _Turn.moved,
+    ari.ChannelStateChange: _Turn.state_changed,
+    ari.ChannelDialplan: _Turn.dialplan,
+    ari.ChannelCallerId: _Turn.caller_id,
+    ari.ChannelVarset: _Turn.varset,
+    ari.ChannelDtmfReceived: _Turn.dtmf,
+    ari.ChannelHold: _Turn.hold,
+    ari.ChannelUnhold: _Turn.unhold,
+    ari.ChannelHangupRequest: _Turn.hangup_requested,
+    ari.ChannelEnteredBridge: _Turn.entered,
+    ari.ChannelLeftBridge: _Turn.left,
+    ari.ChannelDestroyed: _Turn.destroyed,
+    ari.Dial: _Turn.dial,
+    ari.BridgeBlindTransfer: _Turn.blind,
+    ari.BridgeAttendedTransfer: _Turn.attended,
+    ari.Recording: _Turn.recording,
+    SegmentEnded: _Turn.segment,
+}

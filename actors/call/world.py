@@ -1,16 +1,24 @@
 """The fold of one PBX: rows of its journal in, inputs of its calls out.
 
-`step` is pure: decode, correlate, segments, link. `World` is picklable and holds no settings.
+`step` is pure: it decodes a frame, finds out whom it concerns (`correlation`), and says on the PBX's own stream what
+happened to the link. `World` is picklable and holds no settings.
+
+Each kind of row has one function in `_ROWS`; a kind without one concerns no call.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from actors.call.correlation import Correlation
+import orjson
+
+from actors.call import events
+from actors.call.correlation import Correlation, correlate
 from actors.call.effects import Unexpected
+from actors.call.envelope import FORMS, envelope, maybe_rfc3339
 from actors.call.inputs import Routed
 from conf.settings import Settings
 from wire.message import OutboundMessage
-from wire.store.row import Row
+from wire.store.row import Kind, Row
 
 
 class World(NamedTuple):
@@ -21,8 +29,8 @@ class World(NamedTuple):
     correlation: Correlation
     """Which channel belongs to which call, and the segments under way."""
     sequence: int
-    """Of the stream `pbx:NAME`."""
-    link_since_ms: int | None
+    """Sequence of the last message of the stream `pbx:NAME`."""
+    up_since_ms: int | None
     """Since when the link is up; None while it is down or was never up."""
     down_since_ms: int | None
     """Since when the link is down; None while it is up, or was never up."""
@@ -49,14 +57,14 @@ class Step(NamedTuple):
 
     world: World
     """The state after it."""
-    routed: tuple[Routed, ...]
+    routed: list[Routed]
     """Inputs for calls, in order."""
-    pbx_messages: tuple[OutboundMessage, ...]
-    """Messages of the stream `pbx:NAME`."""
-    reports: tuple[Unexpected, ...]
+    pbx_messages: list[OutboundMessage]
+    """Messages of the stream `pbx:NAME`, in order."""
+    reports: list[Unexpected]
     """To be counted and logged."""
     rejected: Rejected | None
-    """The row is the peer's fault."""
+    """The row is the peer's fault, and changed nothing."""
 
 
 def step(world: World, row: Row, settings: Settings) -> Step:
@@ -69,5 +77,98 @@ def step(world: World, row: Row, settings: Settings) -> Step:
 
     Returns:
         The state after it, and what came of it.
+
+    Raises:
+        Exception: a bug of ours; the row is to be set aside.
     """
-    return Step(world, (), (), (), None)
+    if row.kind == Kind.FRAME:
+        try:
+            event = events.decode(row)
+        except events.DecodeError as error:
+            return Step(world, [], [], [], Rejected(row.n, error.reason, error.detail))
+        return _happened(world, row.n, event, settings)
+    fold = _ROWS.get(row.kind)
+    return fold(world, row, settings) if fold is not None else _nothing(world)
+
+
+def step_frame(world: World, n: int, at_ms: int, frame: object, settings: Settings) -> Step:
+    """Fold a frame whose JSON has been read already; otherwise as `step`.
+
+    Args:
+        world: the state before it.
+        n: its row.
+        at_ms: when we had it, Unix milliseconds.
+        frame: what its JSON says.
+        settings: what is configured.
+
+    Returns:
+        The state after it, and what came of it.
+    """
+    try:
+        event = events.interpret(frame, at_ms)
+    except events.DecodeError as error:
+        return Step(world, [], [], [], Rejected(n, error.reason, error.detail))
+    return _happened(world, n, event, settings)
+
+
+def _nothing(world: World) -> Step:
+    return Step(world, [], [], [], None)
+
+
+def _happened(world: World, n: int, event: events.Event | None, settings: Settings) -> Step:
+    if event is None:
+        return _nothing(world)
+    correlation, routed, reports = correlate(world.correlation, event, n, settings.call.bounds)
+    return Step(World(world[0], correlation, world[2], world[3], world[4]), routed, [], reports, None)
+
+
+def say(world: World, row: Row, operation: str, data: dict[str, Any], settings: Settings) -> Step:
+    """Publish one message on the PBX's own stream.
+
+    Args:
+        world: the state before it.
+        row: the row that caused it.
+        operation: `pbx-connected`, `pbx-disconnected` or `monitoring-gap`.
+        data: its data.
+        settings: what is configured.
+
+    Returns:
+        The state after it, with the message in each configured form.
+    """
+    sequence = world.sequence + 1
+    messages = [
+        envelope(
+            form,
+            world.server,
+            f"pbx:{world.server}",
+            sequence,
+            operation,
+            call_id=None,
+            timestamp_ms=row.at_ms,
+            row_ms=row.at_ms,
+            data=data,
+        )
+        for form in FORMS[settings.publisher.form]
+    ]
+    return Step(world._replace(sequence=sequence), [], messages, [], None)
+
+
+def _link_up(world: World, row: Row, settings: Settings) -> Step:
+    app = next((pbx.app for pbx in settings.pbx if pbx.name == world.server), settings.application.name)
+    data = {"app": app, "since": maybe_rfc3339(world.down_since_ms)}
+    return say(world._replace(up_since_ms=row.at_ms, down_since_ms=None), row, "pbx-connected", data, settings)
+
+
+def _link_down(world: World, row: Row, settings: Settings) -> Step:
+    told = orjson.loads(row.body)
+    limit = settings.call.bounds.text
+    data = {"reason": str(told["reason"])[:limit], "detail": str(told["detail"])[:limit]}
+    since_ms = world.down_since_ms if world.down_since_ms is not None else row.at_ms
+    return say(world._replace(up_since_ms=None, down_since_ms=since_ms), row, "pbx-disconnected", data, settings)
+
+
+_ROWS: dict[str, Callable[[World, Row, Settings], Step]] = {
+    Kind.LINK_UP: _link_up,
+    Kind.LINK_DOWN: _link_down,
+}
+"""Kind of row, other than a frame → its fold."""

@@ -1,0 +1,333 @@
+"""The account of a call: what `received-call` and `finished-call` say, computed from the call's state.
+
+Source: the definitions in `ari/truth.md`.
+"""
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any
+
+from actors.call.envelope import maybe_rfc3339, rfc3339
+from actors.call.inputs import SegmentEnded
+from actors.call.state import Call, Hold, Leg, Phase, Tape, Transfer
+
+DISPOSITIONS = {
+    17: "BUSY",
+    34: "CONGESTION",
+    42: "CONGESTION",
+    0: "NO ANSWER",
+    16: "NO ANSWER",
+    18: "NO ANSWER",
+    19: "NO ANSWER",
+    21: "NO ANSWER",
+    26: "NO ANSWER",
+}
+"""Cause of the last attempt → disposition of a call that nobody answered; every other cause is FAILED. A refusal (21)
+is NO ANSWER, as in the CDR: its cause says what it was."""
+
+
+def seconds(milliseconds: int) -> float:
+    """Milliseconds as seconds, never below zero: clocks of two channels may differ by a few milliseconds."""
+    return max(milliseconds, 0) / 1000
+
+
+@lru_cache(maxsize=64)
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text)
+
+
+def is_trunk(call: Call, leg: Leg) -> bool:
+    """Whether a leg leads to the outside world."""
+    rules = call.rules
+    if rules.trunks:
+        return any(fnmatchcase(leg.endpoint, pattern) for pattern in rules.trunks)
+    return _pattern(rules.trunk_contexts).search(leg.context) is not None
+
+
+def _elder(leg: Leg) -> tuple[int, int]:
+    return (leg.started_ms, leg.order)
+
+
+def oldest(call: Call) -> Leg | None:
+    """The call's oldest channel: the one whose id it bears, if it is there."""
+    root: Leg | None = call.legs.get(call.call_id)
+    if root is None and call.legs:
+        root = min(call.legs.values(), key=_elder)
+    return root
+
+
+def started_ms(call: Call) -> int:
+    """When the call began, Unix milliseconds."""
+    return min(leg.started_ms for leg in call.legs.values())
+
+
+def _people(call: Call) -> list[Leg]:
+    return sorted((leg for leg in call.legs.values() if leg.person), key=_elder)
+
+
+def is_originated(root: Leg) -> bool:
+    """Whether the call was begun by the PBX itself, as in click-to-call."""
+    return root.origin == "originated"
+
+
+def origin_leg(call: Call) -> Leg | None:
+    """The leg of the party who called: the oldest channel; of an originated call the party that was called first."""
+    root = oldest(call)
+    if root is None or not is_originated(root) or root.person:
+        return root
+    # A Local pair at the root: its ;2 called somebody first, unless it is a robot that runs an application.
+    half = root.channel[:-1] + "2"
+    behind = {leg.channel_id for leg in call.legs.values() if leg.channel == half}
+    first = [leg for leg in _people(call) if leg.dialled_by in behind]
+    return first[0] if first else root
+
+
+def origin(call: Call) -> tuple[str, str]:
+    """Number and name of who called."""
+    leg = origin_leg(call)
+    if leg is None:
+        return "", ""
+    if not leg.person and not leg.number:
+        return leg.channel.partition("/")[2].partition("@")[0], leg.name
+    return leg.number, leg.name
+
+
+def _reached(call: Call) -> Leg | None:
+    """The leg of the party who was called: who answered first, else who was dialled last; never who called."""
+    caller = origin_leg(call)
+    people = [leg for leg in _people(call) if leg is not caller and leg.origin in ("dialled", "originated")]
+    if call.record.reached is not None:
+        answered: Leg | None = call.legs.get(call.record.reached[0])
+        if answered is not None and answered is not caller:
+            return answered
+    for leg in people:
+        if leg.reached:
+            return leg
+    return people[-1] if people else None
+
+
+def destiny(call: Call) -> str | None:
+    """The number dialled; None while an originated call has not said whom else it is to reach."""
+    root = oldest(call)
+    if root is None:
+        return None
+    if is_originated(root):
+        second = _reached(call)
+        if second is None:
+            return None
+        return second.wanted or second.number or None
+    exten = root.exten
+    if exten in ("", "s") or exten[0] in "*#":
+        if call.record.reached is not None and call.record.reached[0] != root.channel_id:
+            return call.record.reached[1] or exten or None
+        met = _reached(call)
+        if met is not None and (met.number or met.wanted):
+            return met.number or met.wanted
+    return exten or None
+
+
+def direction(call: Call) -> str:
+    """inbound, outbound, transit or internal."""
+    caller = origin_leg(call)
+    called = _reached(call)
+    from_trunk = caller is not None and is_trunk(call, caller)
+    to_trunk = called is not None and is_trunk(call, called)
+    if from_trunk:
+        return "transit" if to_trunk else "inbound"
+    return "outbound" if to_trunk else "internal"
+
+
+def disposition(call: Call) -> str:
+    """How the call went."""
+    root = oldest(call)
+    if call.record.reached is not None or (root is not None and root.alone):
+        return "ANSWERED"
+    if hangup_by(call) == "origin":
+        return "CANCELLED"
+    caller = origin_leg(call)
+    attempts = [
+        leg for leg in _people(call) if leg.origin in ("dialled", "originated") and (leg is not caller or leg is root)
+    ]
+    decided = [leg for leg in attempts if leg.cause is not None]
+    last = max(decided, key=lambda leg: (leg.ended_ms or 0, leg.order)) if decided else root
+    if last is None or last.cause is None:
+        return "NO ANSWER"
+    if last is root and not attempts:
+        return {17: "BUSY", 34: "CONGESTION"}.get(last.cause, "FAILED")
+    return DISPOSITIONS.get(last.cause, "FAILED")
+
+
+def _behind(call: Call, source: str, seen: frozenset[str]) -> str | None:
+    """Who is behind a hang-up source: a Local channel only passes on what its other half was asked."""
+    if source[-2:] not in (";1", ";2") or source in seen:
+        return source
+    half = source[:-1] + ("2" if source[-1] == "1" else "1")
+    for leg in call.legs.values():
+        if leg.channel == half:
+            if leg.source is None or leg.source == half:
+                return None
+            return _behind(call, leg.source, seen | {source})
+    return None
+
+
+def hangup_by(call: Call) -> str:
+    """Who first asked to hang up the oldest channel: origin, destiny or system."""
+    root = oldest(call)
+    if root is None or root.source is None or root.source == "dialplan":
+        return "system"
+    source = _behind(call, root.source, frozenset())
+    if source is None or source == "dialplan":
+        return "system"
+    caller = origin_leg(call)
+    if source == root.channel or (caller is not None and source == caller.channel):
+        return "origin"
+    return "destiny"
+
+
+def talk_ms(segments: Iterable[SegmentEnded]) -> int:
+    """Union of the answered segments that have a second party, milliseconds."""
+    total = 0
+    until = 0
+    spans = sorted(
+        (one.answer_ms, one.end_ms)
+        for one in segments
+        if one.answer_ms is not None and one.dst_channel is not None and one.disposition == "ANSWERED"
+    )
+    for begin, end in spans:
+        if end > until:
+            total += end - max(begin, until)
+            until = end
+    return total
+
+
+def _cause(leg: Leg | None) -> dict[str, Any]:
+    if leg is None or leg.cause is None:
+        return {"code": None, "text": None}
+    return {"code": leg.cause, "text": leg.cause_text}
+
+
+def leg_data(leg: Leg) -> dict[str, Any]:
+    """One entry of `legs`."""
+    return {
+        "channel_id": leg.channel_id,
+        "channel": leg.channel,
+        "endpoint": leg.endpoint,
+        "number": leg.number,
+        "name": leg.name,
+        "started_at": rfc3339(leg.started_ms),
+        "answered_at": maybe_rfc3339(leg.answered_ms),
+        "ended_at": maybe_rfc3339(leg.ended_ms),
+        "cause": _cause(leg),
+        "moved_to": leg.moved_to,
+    }
+
+
+def _segment(one: SegmentEnded) -> dict[str, Any]:
+    return {
+        "channel": one.channel,
+        "dst_channel": one.dst_channel,
+        "src": one.src,
+        "dst": one.dst,
+        "start": rfc3339(one.start_ms),
+        "answer": maybe_rfc3339(one.answer_ms),
+        "end": rfc3339(one.end_ms),
+        "billsec": max(one.end_ms - one.answer_ms, 0) // 1000 if one.answer_ms is not None else 0,
+        "disposition": one.disposition,
+    }
+
+
+def _transfer(one: Transfer) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "at": rfc3339(one.at_ms),
+        "by": one.by,
+        "from": one.transferred,
+        "to": one.to,
+        "result": one.result,
+    }
+
+
+def _hold(one: Hold) -> dict[str, Any]:
+    return {
+        "channel": one.channel,
+        "from": rfc3339(one.from_ms),
+        "to": maybe_rfc3339(one.to_ms),
+        "seconds": seconds(one.until_ms - one.from_ms),
+    }
+
+
+def _tape(one: Tape) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "how": one.how,
+        "channel": one.channel,
+        "bridge": one.bridge,
+        "from": rfc3339(one.from_ms),
+        "to": maybe_rfc3339(one.to_ms),
+        "result": one.result,
+    }
+
+
+def mask(call: Call, digits: str) -> str:
+    """Digits as they may be shown."""
+    if call.rules.mask_dtmf:
+        return "*" * len(digits)
+    if call.rules.mask_dtmf_pattern:
+        return _pattern(call.rules.mask_dtmf_pattern).sub(lambda match: "*" * len(match.group()), digits)
+    return digits
+
+
+def received(call: Call) -> dict[str, Any]:
+    """Data of `received-call`."""
+    root = oldest(call)
+    assert root is not None
+    number, name = origin(call)
+    return {
+        "origin": number,
+        "origin_name": name,
+        "destiny": destiny(call),
+        "direction": direction(call),
+        "channel_id": root.channel_id,
+        "channel": root.channel,
+        "endpoint": root.endpoint,
+    }
+
+
+def finished(call: Call) -> dict[str, Any]:
+    """Data of `finished-call`."""
+    record = call.record
+    root = oldest(call)
+    assert root is not None
+    number, name = origin(call)
+    begin = started_ms(call)
+    answered_ms = root.answered_ms
+    return {
+        "origin": number,
+        "origin_name": name,
+        "destiny": destiny(call),
+        "direction": direction(call),
+        "disposition": disposition(call),
+        "answered": answered_ms is not None,
+        "started_at": rfc3339(begin),
+        "answered_at": maybe_rfc3339(answered_ms),
+        "ended_at": rfc3339(record.last_ms),
+        "duration_seconds": seconds(record.last_ms - begin),
+        "talk_seconds": seconds(talk_ms(record.segments)),
+        "cause": _cause(root),
+        "hangup_by": hangup_by(call),
+        "merged_into": record.merged_into,
+        "legs": [leg_data(leg) for leg in sorted(call.legs.values(), key=_elder) if leg.origin != "snoop"],
+        "segments": [_segment(one) for one in sorted(record.segments, key=lambda one: one.start_ms)],
+        "transfers": [_transfer(one) for one in record.transfers],
+        "holds": [_hold(one) for one in record.holds],
+        "dtmf": mask(call, record.digits),
+        "quality": {channel: quality._asdict() for channel, quality in sorted(record.quality.items())},
+        "recordings": [_tape(one) for one in record.tapes],
+    }
+
+
+def over(leg: Leg) -> bool:
+    """Whether a leg has no future in this call."""
+    return leg.phase is Phase.ENDED or leg.phase is Phase.MOVED

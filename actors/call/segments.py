@@ -1,0 +1,641 @@
+"""Segments: who talked with whom, from when to when, as Asterisk's CDR would say it.
+
+Theory. A segment is party A's time with party B, or alone in an application. Each channel has a chain of records of
+which it is party A. A record is in one of six states and moves on what ARI shows of the same things that the CDR engine
+listens to: snapshots of a channel, begin and end of a dial, entering and leaving a bridge.
+
+    single ──dial begins──→ dial ──answered──→ pending ──enters a bridge──→ bridge ──leaves it──→ final
+       │                     └──failed──→ final     └──runs dialplan──→ final or single
+       ├──enters a bridge──→ bridge
+       └──enters a parking lot──→ parked ──leaves it──→ final
+
+- Snapshots. Asterisk's engine sees every one, ARI shows these: Created, StateChange, Dialplan, CallerId, ConnectedLine,
+  Destroyed, and ChannelVarset of BRIDGEPEER and BRIDGEPVTCALLID. Each is a chance to be answered (A is Up) or to
+  begin a new record (A runs other dialplan than before, and none of its records wants it).
+- Two in a bridge: A is the one that was not dialled, else the elder. A newcomer is paired with everybody there. Whoever
+  loses as A everywhere ends its record; it may be taken up again.
+- Dialled is the peer of a Dial that began, unless it was originated; the mark goes when the channel survives a bridge.
+- An end is told at the time of the last thing that happened to A, not of the event that ended it.
+- A dialled channel's record without B is no segment: it repeats somebody's B.
+
+A record that is final is told at once (`Row`); a final record is kept only while it decides what comes next. In the
+worst case a chain has one record for each other member of a conference.
+
+Source: the behaviour of Asterisk 22's main/cdr.c, and `ari/truth.md`.
+"""
+
+from typing import NamedTuple
+
+from pyrsistent import PMap, pmap
+
+from actors.call.events import Bridge, Channel
+
+SINGLE, DIAL, PENDING, BRIDGED, PARKED, FINAL = range(6)
+
+STATES = ("single", "dial", "pending", "bridge", "parked", "final")
+
+CAUSES = {17: "BUSY", 34: "CONGESTION", 3: "FAILED", 20: "FAILED", 16: "NO ANSWER", 19: "NO ANSWER"}
+"""Hang-up cause → disposition of a record that no dial has decided; every other cause says NO ANSWER."""
+
+STATUSES = {"ANSWER": "ANSWERED", "BUSY": "BUSY", "CANCEL": "NO ANSWER", "NOANSWER": "NO ANSWER", "CONGESTION": "CONGESTION"}
+"""Dial's dialstatus → disposition; every other one says FAILED."""
+
+UNDECIDED = frozenset({"RINGING", "PROCEEDING", "PROGRESS"})
+"""Dial's dialstatus that end nothing."""
+
+
+class Record(NamedTuple):
+    """One segment under way."""
+
+    state: int
+    start: int
+    answer: int | None
+    end: int | None
+    disposition: str | None
+    other: str | None
+    """Party B's channel id."""
+    other_name: str | None
+    bridge: str
+    app: str
+    locked: bool
+    """The application is settled: what A runs later does not change it."""
+    exten: str
+
+
+class Track(NamedTuple):
+    """A channel as party A."""
+
+    name: str
+    created: tuple[int, int]
+    """Creation time and place in the order of arrival."""
+    last: int
+    """Time of the last thing that happened to it."""
+    up: bool
+    number: str
+    app: str
+    context: str
+    exten: str
+    priority: int
+    cause: int
+    """Hang-up cause as far as it is known; 0 is unknown."""
+    dialled: bool
+    survived: bool
+    """Left a bridge while alive: the next dialplan or bridge takes the mark `dialled` away."""
+    rooted: bool
+    """The first of `records` is the first that there ever was."""
+    records: tuple[Record, ...]
+
+
+class Row(NamedTuple):
+    """A segment that is complete."""
+
+    channel_id: str
+    """Party A: the segment belongs to this channel's call."""
+    channel: str
+    dst_channel: str | None
+    src: str
+    dst: str
+    start: int
+    answer: int | None
+    end: int
+    disposition: str
+    app: str
+
+
+Tracks = PMap[str, Track]
+Others = PMap[str, tuple[str, ...]]
+
+
+class Segments(NamedTuple):
+    """All segments under way on one PBX."""
+
+    tracks: Tracks
+    """Channel id → its records as party A."""
+    others: Others
+    """Channel id → channels that have it as party B."""
+
+    @classmethod
+    def new(cls) -> "Segments":
+        """No segment is under way."""
+        return cls(pmap(), pmap())
+
+
+class Fold:
+    """One event's work on the segments: changes are gathered here and become a new state at the end."""
+
+    __slots__ = ("_before", "_limit", "_others", "_tracks", "now", "overflow", "rows")
+
+    def __init__(self, before: Segments, now: int, limit: int) -> None:
+        self._before = before
+        self._limit = limit
+        self._tracks: dict[str, Track | None] = {}
+        self._others: dict[str, tuple[str, ...]] = {}
+        self.now = now
+        """Time of the event, Unix milliseconds."""
+        self.rows: list[Row] = []
+        """Segments that became complete."""
+        self.overflow = 0
+        """Records that were not begun, because the channel has too many."""
+
+    def done(self) -> Segments:
+        """The new state."""
+        tracks, others = self._before
+        for key, track in self._tracks.items():
+            tracks = tracks.discard(key) if track is None else tracks.set(key, track)
+        for key, users in self._others.items():
+            others = others.set(key, users) if users else others.discard(key)
+        return Segments(tracks, others)
+
+    # -- what happens ---------------------------------------------------------------------------------------------
+
+    def snapshot(self, channel: Channel, created: tuple[int, int], dialplan: bool = False) -> None:
+        """A channel as it is now; the first one begins its first record."""
+        key = channel.id
+        old = self._get(key)
+        if old is None:
+            self._tracks[key] = self._born(channel, created)
+            return
+        if dialplan and old.survived and old.dialled and not channel.app.startswith("AppDial"):
+            old = old._replace(dialled=False, survived=False)
+        track, wanted = self._party_a(key, self._shown(old, channel), old)
+        if not wanted and track.app and track.exten != "h" and _moved_on(old, track):
+            track = self._append(track)
+            track, _ = self._party_a(key, track, track)
+        self._tracks[key] = track
+
+    def destroyed(self, channel: Channel, created: tuple[int, int], cause: int) -> None:
+        """A channel is gone: its records end, and those of others with it."""
+        key = channel.id
+        old = self._get(key)
+        if old is None:
+            old = self._born(channel, created)
+        track = self._shown(old, channel)._replace(cause=cause)
+        track = track._replace(
+            records=tuple(
+                record if record.state == FINAL else self._final(key, self._update(track, record), track)
+                for record in track.records
+            )
+        )
+        for record in track.records:
+            if record.other is not None:
+                self._forget(record.other, key)
+        self._tracks[key] = track  # finalising what has us as B reads our cause
+        for user in self._users(key):
+            theirs = self._get(user)
+            if theirs is None or user == key:
+                continue
+            records = []
+            for record in theirs.records:
+                if record.other == key:
+                    if record.state in (DIAL, BRIDGED):
+                        record = self._final(user, record, theirs)
+                    else:
+                        record = self._close(record, theirs)
+                records.append(record)
+            self._tracks[user] = self._pruned(theirs._replace(records=tuple(records)))
+        self._tracks[key] = None
+        self._others[key] = ()
+
+    def hangup_cause(self, key: str, cause: int) -> None:
+        """A hang-up was asked for with this cause."""
+        track = self._get(key)
+        if track is not None and cause:
+            self._tracks[key] = track._replace(cause=cause)
+
+    def dial_began(self, caller: Channel | None, peer: Channel) -> None:
+        """A dial begins; without caller the peer is being originated."""
+        other = self._get(peer.id)
+        if other is not None and (caller is not None or peer.app != "AppDial2"):
+            self._tracks[peer.id] = other._replace(dialled=True, survived=False)
+        shown = caller or peer
+        key = shown.id
+        old = self._get(key)
+        if old is None:
+            return
+        track = self._shown(old, shown)
+        taken = False
+        records = []
+        for record in track.records:
+            if record.state == SINGLE:
+                taken = True
+                record = self._dialling(key, record, track, caller, peer)
+            elif record.state == PENDING:
+                record = self._final(key, record, track)
+            records.append(record)
+        track = track._replace(records=tuple(records))
+        if not taken:
+            grown = self._append(track)
+            if grown is not track:
+                records = list(grown.records)
+                records[-1] = self._dialling(key, records[-1], grown, caller, peer)
+                track = grown._replace(records=tuple(records))
+        self._tracks[key] = self._pruned(track)
+
+    def dial_ended(self, caller: Channel | None, peer: Channel, status: str, begun: bool) -> None:
+        """A dial is decided.
+
+        Args:
+            caller: who dialled; None for an originated channel.
+            peer: who was dialled.
+            status: Dial's dialstatus, none of `UNDECIDED`.
+            begun: we saw this dial begin; an ANSWER of one never begun is a pickup, whose winner counts as dialled.
+        """
+        if not begun and status == "ANSWER" and caller is not None:
+            other = self._get(peer.id)
+            if other is not None:
+                self._tracks[peer.id] = other._replace(dialled=True, survived=False)
+        shown = caller or peer
+        key = shown.id
+        old = self._get(key)
+        if old is None:
+            return
+        track = self._shown(old, shown)
+        records = []
+        for record in track.records:
+            if record.state == DIAL and (record.other is None or record.other == peer.id):
+                record = record._replace(disposition=STATUSES.get(status, "FAILED"))
+                record = record._replace(state=PENDING) if status == "ANSWER" else self._final(key, record, track)
+            records.append(record)
+        self._tracks[key] = self._pruned(track._replace(records=tuple(records)))
+
+    def entered(self, channel: Channel, bridge: Bridge, created: tuple[int, int]) -> None:
+        """A channel enters a bridge."""
+        if bridge.technology == "holding_bridge" and bridge.kind != "parking":
+            return
+        key = channel.id
+        old = self._get(key)
+        if old is None:
+            old = self._born(channel, created)
+        if old.survived:
+            old = old._replace(dialled=False, survived=False)
+        if bridge.kind == "parking":
+            self._tracks[key] = self._pruned(self._parked(key, self._shown(old, channel), old))
+            return
+        self._tracks[key] = self._shown(old, channel)
+        before = old
+        handled: int | None = None
+        while True:
+            index = 0
+            while index < len(self._mine(key).records):
+                track = self._mine(key)
+                record = track.records[index]
+                record = self._one_party_a(key, track, record, before)[0]
+                self._put(key, index, record)
+                if record.state in (SINGLE, DIAL, PENDING):
+                    paired = self._enter(key, index, bridge)
+                    if handled is None:
+                        handled = index
+                    if not paired:
+                        first = self._mine(key)
+                        if first.rooted:
+                            self._put(key, 0, self._close(first.records[0], first))
+                index += 1
+            if handled is not None:
+                break
+            grown = self._append(self._mine(key))
+            if grown is self._mine(key):
+                break
+            self._tracks[key] = grown
+            before = grown
+        if handled is not None:
+            self._pair(key, handled, bridge)
+        self._tracks[key] = self._pruned(self._mine(key))
+
+    def left(self, channel: Channel, bridge: Bridge, created: tuple[int, int]) -> None:
+        """A channel leaves a bridge."""
+        if bridge.technology == "holding_bridge" and bridge.kind != "parking":
+            return
+        key = channel.id
+        old = self._get(key)
+        if old is None:
+            old = self._born(channel, created)
+        # A bridge message carries a channel too, but the engine takes nothing from it at a leave.
+        track = old._replace(last=self.now, survived=True)
+        gone = False
+        records = []
+        for record in track.records:
+            if record.state in (SINGLE, DIAL, PENDING):
+                record = record._replace(bridge="")
+                gone = True
+            elif record.state == PARKED or (record.state == BRIDGED and record.bridge == bridge.id):
+                record = self._final(key, record, track)._replace(bridge="")
+                gone = True
+            records.append(record)
+        self._tracks[key] = self._pruned(track._replace(records=tuple(records)))
+        if not gone or bridge.kind == "parking":
+            return
+        for user in self._users(key):
+            theirs = self._get(user)
+            if theirs is None:
+                continue
+            changed = tuple(
+                self._close(record, theirs._replace(last=self.now))
+                if record.other == key and record.state == BRIDGED and record.bridge == bridge.id
+                else record
+                for record in theirs.records
+            )
+            self._tracks[user] = theirs._replace(records=changed)
+
+    # -- one channel's records ------------------------------------------------------------------------------------
+
+    def _get(self, key: str) -> Track | None:
+        if key in self._tracks:
+            return self._tracks[key]
+        return self._before.tracks.get(key)
+
+    def _mine(self, key: str) -> Track:
+        track = self._get(key)
+        assert track is not None
+        return track
+
+    def _put(self, key: str, index: int, record: Record) -> None:
+        track = self._mine(key)
+        if track.records[index] is not record:
+            records = track.records
+            self._tracks[key] = track._replace(records=(*records[:index], record, *records[index + 1 :]))
+
+    def _users(self, key: str) -> tuple[str, ...]:
+        return self._others[key] if key in self._others else self._before.others.get(key, ())
+
+    def _take(self, other: str, user: str) -> None:
+        users = self._users(other)
+        if user not in users:
+            self._others[other] = (*users, user)
+
+    def _forget(self, other: str, user: str) -> None:
+        self._others[other] = tuple(one for one in self._users(other) if one != user)
+
+    def _born(self, channel: Channel, created: tuple[int, int]) -> Track:
+        up = channel.state == "Up"
+        record = Record(
+            SINGLE, self.now, self.now if up else None, None, None, None, None, "", "", False, channel.exten
+        )
+        return Track(
+            channel.name,
+            created,
+            self.now,
+            up,
+            channel.number,
+            channel.app,
+            channel.context,
+            channel.exten,
+            channel.priority,
+            0,
+            False,
+            False,
+            True,
+            (record,),
+        )
+
+    def _shown(self, track: Track, channel: Channel) -> Track:
+        return Track(
+            track.name,
+            track.created,
+            self.now,
+            channel.state == "Up",
+            channel.number,
+            channel.app,
+            channel.context,
+            channel.exten,
+            channel.priority,
+            track.cause,
+            track.dialled,
+            track.survived,
+            track.rooted,
+            track.records,
+        )
+
+    def _append(self, track: Track) -> Track:
+        """Begin a new record at the end of the chain; the same track if there is no room for it."""
+        if len(track.records) >= self._limit:
+            self.overflow += 1
+            return track
+        last = track.records[-1]
+        record = Record(
+            SINGLE,
+            track.last,
+            track.last if track.up else None,
+            None,
+            None,
+            None,
+            None,
+            "",
+            last.app,
+            False,
+            last.exten,
+        )
+        return track._replace(records=(*track.records, record))
+
+    def _update(self, track: Track, record: Record) -> Record:
+        """Take over what party A shows now."""
+        if track.exten == "h":  # hang-up logic runs: the record ends before it
+            return self._close(record, track)
+        app, locked = record.app, record.locked
+        if not locked and track.app and (not app or not track.app.lower().startswith("appdial")):
+            app = track.app
+            locked = app == "Dial"
+        answer = record.answer
+        if answer is None and track.up:
+            answer = track.last
+        if answer is record.answer and app == record.app and track.exten == record.exten and locked is record.locked:
+            return record
+        return record._replace(app=app, locked=locked, answer=answer, exten=track.exten)
+
+    def _one_party_a(self, key: str, track: Track, record: Record, old: Track) -> tuple[Record, bool]:
+        """Show party A to one of its records; says whether the record wants it."""
+        state = record.state
+        if state == FINAL:
+            return record, track.exten == "h"
+        if state == PENDING and _moved_on(old, track):
+            if record.other is not None:
+                return self._final(key, record, track), False
+            record = record._replace(state=SINGLE)
+        return self._update(track, record), True
+
+    def _party_a(self, key: str, track: Track, old: Track) -> tuple[Track, bool]:
+        """Show party A to all its records; says whether any wants it."""
+        wanted = False
+        changed = False
+        records = []
+        for record in track.records:
+            after, wants = self._one_party_a(key, track, record, old)
+            wanted = wanted or wants
+            changed = changed or after is not record
+            records.append(after)
+        return (self._pruned(track._replace(records=tuple(records))) if changed else track), wanted
+
+    def _close(self, record: Record, track: Track) -> Record:
+        """Set a record's end and disposition, once. It may still be taken up again while it is not final."""
+        if record.end is not None:
+            return record
+        disposition = record.disposition
+        if disposition is None:
+            if record.answer is not None:
+                disposition = "ANSWERED"
+            else:
+                cause = track.cause
+                if not cause and record.other is not None:
+                    other = self._get(record.other)
+                    cause = other.cause if other is not None else 0
+                disposition = CAUSES.get(cause, "NO ANSWER") if cause else "FAILED"
+        return record._replace(end=track.last, disposition=disposition)
+
+    def _final(self, key: str, record: Record, track: Track) -> Record:
+        """End a record for good and tell it."""
+        record = self._close(record, track)._replace(state=FINAL)
+        if record.other is None and (track.dialled or record.app.lower().startswith("appdial")):
+            return record
+        assert record.end is not None
+        self.rows.append(
+            Row(
+                key,
+                track.name,
+                record.other_name,
+                track.number,
+                record.exten,
+                record.start,
+                record.answer,
+                record.end,
+                record.disposition or "NO ANSWER",
+                record.app,
+            )
+        )
+        return record
+
+    def _pruned(self, track: Track) -> Track:
+        """Drop final records that decide nothing any more."""
+        records = track.records
+        if len(records) < 3:
+            return track
+        kept = []
+        bridges: set[str] = set()
+        last = len(records) - 1
+        rooted = track.rooted
+        for index, record in enumerate(records):
+            if record.state == FINAL and index != last and (not record.bridge or record.bridge in bridges):
+                if index == 0:
+                    rooted = False
+                continue
+            if record.bridge:
+                bridges.add(record.bridge)
+            kept.append(record)
+        if len(kept) == len(records):
+            return track
+        return track._replace(records=tuple(kept), rooted=rooted)
+
+    # -- dial, park, bridge ---------------------------------------------------------------------------------------
+
+    def _dialling(self, key: str, record: Record, track: Track, caller: Channel | None, peer: Channel) -> Record:
+        record = self._update(track, record)
+        if caller is not None:
+            self._take(peer.id, key)
+            return record._replace(state=DIAL, other=peer.id, other_name=peer.name, locked=True)
+        return record._replace(state=DIAL)
+
+    def _parked(self, key: str, track: Track, old: Track) -> Track:
+        taken = False
+        records = []
+        for record in track.records:
+            if record.state == SINGLE or (record.state == PENDING and record.other is None):
+                record = record._replace(state=PARKED)
+                taken = True
+            records.append(self._one_party_a(key, track, record, old)[0])
+        track = track._replace(records=tuple(records))
+        if taken:
+            return track
+        grown = self._append(track)
+        if grown is track:
+            return track
+        return grown._replace(records=(*grown.records[:-1], grown.records[-1]._replace(state=PARKED, app="Park")))
+
+    def _is_a(self, key: str, other: str) -> bool:
+        """Whether `key` is party A towards `other`."""
+        mine, theirs = self._get(key), self._get(other)
+        if mine is None or theirs is None:
+            return mine is not None
+        if mine.dialled != theirs.dialled:
+            return theirs.dialled
+        return mine.created <= theirs.created
+
+    def _enter(self, key: str, index: int, bridge: Bridge) -> bool:
+        """One record of the newcomer enters; says whether it is settled: it found a B there, or nobody is there."""
+        record = self._mine(key).records[index]
+        dialled = record.state != SINGLE
+        record = record._replace(bridge=bridge.id, state=BRIDGED)
+        if len(bridge.members) <= 1:
+            self._put(key, index, record)
+            return True
+        found = False
+        if not (dialled and record.other is None):
+            for member in bridge.members:
+                theirs = self._get(member)
+                if theirs is None or member == key:
+                    continue
+                for at, candidate in enumerate(theirs.records):
+                    if candidate.state != BRIDGED or candidate.bridge != bridge.id:
+                        continue
+                    if dialled:
+                        if record.other != member:
+                            continue
+                    elif self._is_a(key, member):
+                        record = record._replace(other=member, other_name=theirs.name)
+                        self._take(member, key)
+                    elif (
+                        candidate.other is not None and candidate.other != key and self._is_a(key, candidate.other)
+                    ):
+                        record = record._replace(other=candidate.other, other_name=candidate.other_name)
+                        self._take(candidate.other, key)
+                        found = True
+                        break
+                    else:
+                        continue
+                    if candidate.other is None:
+                        self._put(member, at, self._close(candidate, theirs))
+                    found = True
+                    break
+                if found:
+                    break
+        self._put(key, index, record)
+        return found
+
+    def _pair(self, key: str, index: int, bridge: Bridge) -> None:
+        """Pair the newcomer with everybody in the bridge whom it does not have yet."""
+        for member in bridge.members:
+            if member == key:
+                continue
+            theirs = self._get(member)
+            if theirs is None:
+                continue
+            mine = self._mine(key)
+            record = mine.records[index]
+            for at, candidate in enumerate(theirs.records):
+                if candidate.bridge != record.bridge:
+                    continue
+                if record.other == member:
+                    break
+                if self._is_a(key, member):
+                    self._add(key, member, theirs.name, record.bridge)
+                elif candidate.other is not None and candidate.other != key:
+                    self._add(member, key, mine.name, record.bridge)
+                else:
+                    self._take(key, member)
+                    self._put(member, at, candidate._replace(other=key, other_name=mine.name, end=None))
+                break
+
+    def _add(self, key: str, other: str, other_name: str, bridge: str) -> None:
+        grown = self._append(self._mine(key))
+        if grown is self._mine(key):
+            return
+        self._take(other, key)
+        record = grown.records[-1]._replace(other=other, other_name=other_name, bridge=bridge, state=BRIDGED)
+        self._tracks[key] = grown._replace(records=(*grown.records[:-1], record))
+
+
+def _moved_on(old: Track, new: Track) -> bool:
+    """Whether a channel runs other dialplan than before."""
+    return (
+        new.app != old.app
+        and not new.app.lower().startswith("appdial")
+        and (new.context != old.context or new.exten != old.exten or new.priority != old.priority)
+        and new.exten != "h"
+    )
