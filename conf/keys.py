@@ -66,14 +66,15 @@ def _key(path: tuple[str, ...], field: FieldInfo, inner: Any, optional: bool) ->
     shape: Shape = (
         "section" if _is_section(inner) else "list" if origin is tuple else "mapping" if origin is dict else "scalar"
     )
-    number = inner is float
+    meaning = " ".join((field.description or "").split()).replace("None", "null")
+    timed = inner is float or meaning.endswith("seconds.")
     return Key(
         path=path,
         shape=shape,
         type=_type(inner, field) + (" or null" if optional else ""),
         default="required" if field.is_required() else "" if shape == "section" else _yaml(field.default),
-        unit="seconds" if number else "bytes" if path[-1].endswith("_bytes") else "",
-        meaning=" ".join((field.description or "").split()),
+        unit="seconds" if timed else "bytes" if path[-1].endswith("_bytes") else "",
+        meaning=meaning,
         optional=optional,
         secret=inner is SecretStr,
     )

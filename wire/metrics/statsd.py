@@ -83,9 +83,7 @@ class StatsdSender:
     def _open(self) -> statsd.StatsClient:
         host, port = self._options.host, self._options.port
         family = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][0]
-        return statsd.StatsClient(
-            host, port, prefix=self._prefix, maxudpsize=DATAGRAM, ipv6=family == socket.AF_INET6
-        )
+        return statsd.StatsClient(host, port, prefix=self._prefix, maxudpsize=DATAGRAM, ipv6=family == socket.AF_INET6)
 
 
 def lines(figures: Figures) -> Iterator[tuple[str, float, str]]:
