@@ -262,7 +262,7 @@ def _resolve(tree: Tree, parts: tuple[str, ...]) -> tuple[str | int, ...] | _Unk
 
 def _suggest_variable(variable: str) -> str:
     known = ["ARIMON_" + "__".join(step.upper() for step in key.path).replace("*", "0") for key in keys.ALL.values()]
-    close = difflib.get_close_matches(variable, known, 1, 0.75)
+    close = difflib.get_close_matches(variable, known, 1, 0.8)
     return f"Did you mean {close[0]}?" if close else "See docs/configuration.md for the keys, or unset it."
 
 

@@ -19,8 +19,8 @@ arimon reads, each laid over the one before:
 3. the file given by `--config`
 4. environment variables
 
-`arimond --config FILE --check` says everything that is wrong, each with its key, file and line, and what to do about it.
-`arimon-ctl config show` prints what is in force, secrets masked. A key that does not exist is an error.
+`arimond --config FILE --check` says everything that is wrong, each with its key, file and line, and what to do about
+it. `arimon-ctl config show` prints what is in force, secrets masked. A key that does not exist is an error.
 
 ## Your file
 
@@ -39,13 +39,13 @@ rabbitmq:
   password: ${RABBITMQ_PASS}
 ```
 
-`${NAME}` takes an environment variable, which must be set then; `${NAME:default}` need not be; `$$` is a `$`. A path that
-is not absolute starts at the working directory.
+`${NAME}` takes an environment variable, which must be set then; `${NAME:default}` need not be; `$$` is a `$`. Within
+`{ … }` YAML wants quotes round such a value. A path that is not absolute starts at the working directory.
 
 ## Environment variables
 
-`ARIMON_` and the key's path in capitals, with `__` between its parts. An index names an item of a list; its other fields
-stay as they are, and the first free index adds an item. Lists and mappings as a whole are written as JSON.
+`ARIMON_` and the key's path in capitals, with `__` between its parts. An index names an item of a list; its other
+fields stay as they are, and the first free index adds an item. Lists and mappings as a whole are written as JSON.
 
 ```sh
 ARIMON_RABBITMQ__PORT=5673
@@ -56,8 +56,9 @@ ARIMON_LOGGING__LEVELS__wire__ari=DEBUG
 
 ## Secrets
 
-Keys of type *secret* are masked wherever arimon shows or logs anything. Keep them out of the file: `${NAME}`, or the key's
-`_file` brother, which names a file that holds nothing but the secret (a systemd credential, a Docker secret) and wins.
+Keys of type *secret* are masked wherever arimon shows or logs anything. Keep them out of the file: `${NAME}`, or the
+key's `_file` brother, which names a file that holds nothing but the secret (a systemd credential, a Docker secret) and
+wins.
 
 ## Keys
 """

@@ -159,7 +159,9 @@ class YamlFile:
         except UnicodeDecodeError as error:
             return self._fail(empty, f"is not UTF-8 (byte {error.start})", "Save it as UTF-8.")
         except (yaml.YAMLError, _TooMuch, RecursionError, ValueError) as error:
-            mend = "Mend that line; a value that begins with one of * & ! % @ ` { [ wants quotes."
+            mend = (
+                "Mend that line. Quotes are wanted by values that begin with * & ! % @ ` { [ or hold ${…} within { }."
+            )
             return self._fail(empty, f"is no YAML that can be used: {_first_line(error)}", mend)
         if isinstance(tree, Leaf) and tree.value is None:
             return empty
