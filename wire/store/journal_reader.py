@@ -84,20 +84,26 @@ class JournalReader:
             return None
         segment, n = place
         while True:
-            got = self._select(segment, n, rows, max_bytes)
+            try:
+                got = self._select(segment, n, rows, max_bytes)
+                following = None if got else self._following(segment)
+                if following is not None:
+                    got = self._select(segment, n, rows, max_bytes)
+            except StoreDamaged:
+                # Not even its head or its end can be read: what follows tells how far it went.
+                got, following = [], self._following(segment)
+                if following is None:
+                    raise
             if not got:
-                following = self._following(segment)
-                got = self._select(segment, n, rows, max_bytes) if following is not None else []
-                if not got:
-                    if following is None:
-                        return None
-                    if following.uuid != segment.uuid:
-                        n = following.first_n - 1
-                    elif following.first_n > n + 1:
-                        lost = _lost(following.first_n - 1, n, segment.begun_ms, following.begun_ms, "rows are missing")
-                        return Batch(segment.uuid, [lost])
-                    segment = following
-                    continue
+                if following is None:
+                    return None
+                if following.uuid != segment.uuid:
+                    n = following.first_n - 1
+                elif following.first_n > n + 1:
+                    lost = _lost(following.first_n - 1, n, segment.begun_ms, following.begun_ms, "rows are missing")
+                    return Batch(segment.uuid, [lost])
+                segment = following
+                continue
             if got[0].n != n + 1 and got[0].kind != Kind.LOST:
                 got.insert(0, _lost(got[0].n - 1, n, segment.begun_ms, got[0].at_ms, "rows are missing"))
             return Batch(segment.uuid, got)
@@ -219,7 +225,9 @@ class JournalReader:
         size = 0
         try:
             cursor = connection.execute(
-                "SELECT n, at_ms, kind, body, crc FROM row WHERE n > ? ORDER BY n LIMIT ?", (n, rows)
+                # Not n > ?: that would look for row n itself, and stumble when n lies on a damaged page.
+                "SELECT n, at_ms, kind, body, crc FROM row WHERE n >= ? ORDER BY n LIMIT ?",
+                (n + 1, rows),
             )
             try:
                 for number, at_ms, kind, body, crc in cursor:
@@ -235,8 +243,26 @@ class JournalReader:
             known = classify(segment.path, error) if isinstance(error, sqlite3.Error) else error
             if isinstance(known, StoreUnusable) or known is None:
                 raise (known or error) from error
-            return got or [self._past_damage(connection, segment, n)]
+            return got or [self._single(connection, segment, n) or self._past_damage(connection, segment, n)]
         return got
+
+    def _single(self, connection: sqlite3.Connection, segment: Segment, n: int) -> Row | None:
+        """The next row alone, if sound: the sqlite3 module looks a row ahead, and swallows the one before damage."""
+        try:
+            found = connection.execute(
+                "SELECT n, at_ms, kind, body, crc FROM row WHERE n >= ? ORDER BY n LIMIT 1", (n + 1,)
+            ).fetchone()
+        except (sqlite3.Error, UnicodeDecodeError):
+            return None  # _past_damage meets it again, and says what it is
+        return Row(*found[:4]) if found is not None and _is_sound(found[1], found[3], found[4]) else None
+
+    def _before(self, connection: sqlite3.Connection, segment: Segment, n: int) -> int:
+        """When we had row n, the last before a hole; the segment's beginning if nobody can say."""
+        try:
+            found = connection.execute("SELECT at_ms FROM row WHERE n = ?", (n,)).fetchone()
+        except sqlite3.Error:
+            found = None
+        return int(found[0]) if found is not None else segment.begun_ms
 
     def _past_damage(self, connection: sqlite3.Connection, segment: Segment, n: int) -> Row:
         """A `lost` row from n + 1 to before the next row that can be read, found by doubling steps, then halving."""
@@ -255,7 +281,7 @@ class JournalReader:
             else:
                 high, found = middle, tried
         number, at_ms = found
-        return _lost(number - 1, n, segment.begun_ms, at_ms, "rows were damaged on disk")
+        return _lost(number - 1, n, self._before(connection, segment, n), at_ms, "rows were damaged on disk")
 
     def _probe(self, connection: sqlite3.Connection, segment: Segment, n: int) -> tuple[int, int] | None:
         """The first row from n on as (n, at_ms), None if it cannot be read; beyond the last row, what comes next.

@@ -35,7 +35,7 @@ class Harness:
         max_age: float = 1e6,
         synchronous: str = "normal",
         clock: Callable[[], int] = lambda: 1_000_000,
-        boot_id: str = "boot 1",
+        boot_id: str | None = "boot 1",
         start: bool = True,
     ) -> JournalWriter:
         settings = Journal.model_validate(
