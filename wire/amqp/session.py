@@ -164,12 +164,21 @@ class Login:
     """Write Connection.StartOk with the credentials, which this machine never sees."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Write:
-    """Write a method on a channel."""
+    """Write a method on a channel. Equal if its parts are, which pamqp's methods do not say of themselves."""
 
     channel: int
     method: Frame
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Write) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash((self.channel, self.method.name))
+
+    def _parts(self) -> tuple[int, str, dict[str, object]]:
+        return self.channel, self.method.name, dict(self.method)
 
 
 @dataclass(frozen=True, slots=True)
