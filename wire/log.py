@@ -76,6 +76,8 @@ class _Writer:
         except OSError:  # disk full, reader gone, pipe full: logging must not stop the work it tells of
             self.dropped += 1
             self.total_dropped += 1
+        else:
+            self.dropped = 0  # the line said it
 
     def _follow(self, path: Path) -> None:
         """Open the file again when it was moved or removed."""
@@ -136,12 +138,12 @@ def setup(settings: Settings, *, role: str, pbx: str | None = None, generation: 
         OSError: the file cannot be opened for appending.
     """
     options = settings.logging
-    writer = _Writer(options.file)
+    previous = _state.writer
+    writer = _Writer(options.file, dropped=previous.dropped, total_dropped=previous.total_dropped)
     if options.file is not None:
         writer.fd = os.open(options.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     context = {"role": role, "pbx": pbx, "generation": generation, "pid": os.getpid()}
     on_terminal = options.file is None and os.isatty(2)
-    previous = _state.writer
     _state.level = LEVELS[options.level]
     _state.levels = {name: LEVELS[level] for name, level in options.levels.items()}
     _state.cache = {}
@@ -311,7 +313,7 @@ def _context(_: Any, __: str, event: Event) -> Event:
     ordered.update(_state.context)
     ordered.update(event)
     if _state.writer.dropped:
-        ordered["lines_dropped"], _state.writer.dropped = _state.writer.dropped, 0
+        ordered["lines_dropped"] = _state.writer.dropped
     return ordered
 
 
