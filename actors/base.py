@@ -195,13 +195,13 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         """Thespian's entry. Never raises: see the module's docstring."""
         if not self._ended:
             try:
-                self._receive(message, sender)
+                self._take(message, sender)
             except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this process, and is reported
                 self._crash(problem, message)
         # A handler that returns anything else would clear the watch.
         return ThespianWatch(list(self._watched))
 
-    def _receive(self, message: Any, sender: ActorAddress) -> None:
+    def _take(self, message: Any, sender: ActorAddress) -> None:
         match message:
             case Letter(to, author, body):
                 if to == self.identity:

@@ -132,11 +132,12 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
         if self._ended:
             return
         try:
-            self._receive(message, sender)
+            self._take(message, sender)
         except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this actor, and is reported
             self._leave(Crash.of(problem, message=repr(message)[:2000], state=repr(self._state)[:2000]))
 
-    def _receive(self, message: Any, sender: ActorAddress) -> None:
+    # Not `_receive`: the simple system base hangs a method of that name on every actor.
+    def _take(self, message: Any, sender: ActorAddress) -> None:
         match message:
             case Routed():
                 folded = fold(self._state, message, self._server, self._settings)

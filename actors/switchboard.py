@@ -29,7 +29,6 @@ from supervision.reasons import SHUTDOWN, Crash
 from wire import log
 from wire.message import OutboundMessage
 from wire.metrics import names
-from wire.sink import SinkState
 from wire.store.codec import Codec, classes_in
 from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger, Stage, Suspect
@@ -94,7 +93,10 @@ class SwitchboardActor(ProcessActor):
         self._offers = Offers(Limits(window=start.settings.publisher.window))
         self._world = World.new(self._server)
         self._arrived: dict[int, int] = {}
-        self._publisher: Identity | None = None
+        self._sink: tuple[Identity, bool] | None = None
+        """The Publisher that last spoke of its sink, and whether that takes messages."""
+        self._taker: Identity | None = None
+        """The Publisher that we offer to."""
         self._reached: Position | None = None
         self._lag_since: float | None = None
         self._since_snapshot = 0
@@ -114,11 +116,7 @@ class SwitchboardActor(ProcessActor):
         self._ring()
 
     def peers_changed(self) -> None:
-        publisher = self.peer(PUBLISHER)
-        if publisher != self._publisher:
-            self._publisher = publisher
-            # Whether it takes messages it says itself (SinkChanged), as soon as it knows of us.
-            self._handle(PublisherDown())
+        self._look_at_publisher()
 
     def details(self) -> dict[str, Any]:
         counts = self._ledger.outbox.counts()
@@ -360,7 +358,7 @@ class SwitchboardActor(ProcessActor):
             while self._advance_snapshot():
                 pass
         late = time.monotonic() > self._draining_until
-        if self._offers.in_flight == 0 or self._publisher is None or late:
+        if self._offers.in_flight == 0 or self._taker is None or late:
             self._ledger.close()
             self._reader.close()
             self.leave(SHUTDOWN)
@@ -400,11 +398,17 @@ class SwitchboardActor(ProcessActor):
         self._ring()
 
     def receive_SinkChanged(self, message: SinkChanged, sender: Peer) -> None:
-        if sender.identity == self._publisher:
-            self._sink_changed(message.state, sender.identity.generation)
+        self._sink = (sender.identity, message.state.takes_messages)
+        self._look_at_publisher()
 
-    def _sink_changed(self, state: SinkState, generation: int) -> None:
-        self._handle(PublisherUp(generation) if state.takes_messages else PublisherDown())
+    def _look_at_publisher(self) -> None:
+        """Offer to whoever is Publisher now, if it has said that it takes messages; it may say so before Root does."""
+        publisher = self.peer(PUBLISHER)
+        takes = publisher is not None and self._sink == (publisher, True)
+        taker = publisher if takes else None
+        if taker != self._taker:
+            self._taker = taker
+            self._handle(PublisherDown() if taker is None else PublisherUp(taker.generation))
 
     def receive_Accepted(self, message: Accepted, _sender: Peer) -> None:
         self._handle(message)

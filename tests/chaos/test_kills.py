@@ -1,0 +1,128 @@
+"""Whatever single process is killed: the tree is whole again, nothing is lost, nothing is published under a new id."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
+
+TRAFFIC = ("--rate", "400", "--lanes", "12", "--loop", "forever", "--mix", "ordinary")
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    made = Simulator(tmp_path / "simulator", *TRAFFIC)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, simulator: Simulator) -> Iterator[Daemon]:
+    made = Daemon(tmp_path / "daemon", [simulator.pbx()])
+    made.start()
+    yield made
+    made.end()
+
+
+def some_calls(daemon: Daemon) -> None:
+    """Wait until messages flow."""
+    before = len(daemon.messages())
+    wait_for(lambda: len(daemon.messages()) > before + 30, "messages flow")
+
+
+def finish(daemon: Daemon, simulator: Simulator) -> None:
+    """End the traffic, let everything be published, stop in order."""
+    simulator.end()
+    daemon.wait_drained()
+    assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["publisher", "recovery", "monitor", "pbx/pbx1", "pbx/pbx1/switchboard", "pbx/pbx1/connection", "root"]
+)
+def test_a_killed_process_costs_nothing(daemon: Daemon, simulator: Simulator, path: str) -> None:
+    """SIGKILL to a role under load: whole again, and what is published is what a replay of the journal gives."""
+    some_calls(daemon)
+    os.kill(daemon.pid(path), signal.SIGKILL)
+    daemon.wait_whole(10.0)
+    some_calls(daemon)
+    finish(daemon, simulator)
+    assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
+
+
+def test_thespians_admin_may_be_killed_too(daemon: Daemon, simulator: Simulator) -> None:
+    """arimond starts everything over, on the same state."""
+    some_calls(daemon)
+    os.kill(daemon.admin(), signal.SIGKILL)
+    daemon.wait_whole(10.0)
+    some_calls(daemon)
+    finish(daemon, simulator)
+    assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
+
+
+@pytest.mark.parametrize("path", ["publisher", "pbx/pbx1/switchboard", "pbx/pbx1/connection", "monitor"])
+def test_a_hung_process_is_killed_and_replaced(daemon: Daemon, simulator: Simulator, path: str) -> None:
+    """SIGSTOP: no exit ever comes, but no answer to a probe either."""
+    some_calls(daemon)
+    pid = daemon.pid(path)
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), f"the hung {path} is killed", 15.0)
+    daemon.wait_whole(10.0)
+    some_calls(daemon)
+    finish(daemon, simulator)
+    assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
+
+
+def test_with_arimond_everything_ends_and_a_new_start_goes_on(daemon: Daemon, simulator: Simulator) -> None:
+    """SIGKILL to arimond: all gone within a second; the next one continues each stream where it stopped."""
+    some_calls(daemon)
+    begin = time.monotonic()
+    daemon.kill()
+    assert time.monotonic() - begin < 5.0
+    daemon.start()
+    some_calls(daemon)
+    finish(daemon, simulator)
+    assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
+
+
+def test_one_killed_call_changes_its_generation_and_nothing_else(daemon: Daemon, simulator: Simulator) -> None:
+    """Its siblings keep theirs; the census counts one live actor per active call before and after."""
+
+    def some() -> dict[str, int] | None:
+        found = {call["call_id"]: call["generation"] for call in daemon.client.calls()}
+        return found if len(found) >= 3 else None
+
+    for _round in range(5):
+        before = wait_for(some, "several calls at once")
+        victim = next(iter(before))
+        try:
+            daemon.client.kill(f"pbx/pbx1/call/{victim}")
+        except Exception as problem:  # noqa: BLE001  # it may have ended between the two questions
+            assert "no call" in str(problem)
+            continue
+        after = {call["call_id"]: call["generation"] for call in daemon.client.calls()}
+        for call_id in before.keys() & after.keys() - {victim}:
+            assert after[call_id] == before[call_id]
+        if victim in after:
+            assert after[victim] != before[victim]
+    finish(daemon, simulator)
+    assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
+    assert_complete(daemon.messages(), replayed(simulator.sent(), daemon.settings))
+
+
+def test_a_clean_stop_and_start_repeats_nothing(daemon: Daemon, simulator: Simulator) -> None:
+    """What was confirmed before a clean stop is not published again; the streams go on."""
+    some_calls(daemon)
+    assert daemon.stop() == 0
+    lines = daemon.messages()
+    assert len(lines) == len(set(lines))
+    daemon.start()
+    some_calls(daemon)
+    finish(daemon, simulator)
+    lines = daemon.messages()
+    assert len(lines) == len(set(lines))
+    assert_complete(lines, replayed(daemon.exported(), daemon.settings))
