@@ -287,6 +287,7 @@ class _Work:
             None,
             None,
             None,
+            None,
             (),
         )
         order = (created, self.counter)
@@ -301,7 +302,7 @@ class _Work:
             other = self.names.get(name[:-1] + ("1" if name[-1] == "2" else "2"))
             if other is not None:
                 self.follow(channel.id, other) if name[-1] == "2" else self.follow(other, channel.id)
-        elif snoop or (late and channel.app and not known.peer):
+        elif snoop or known.calling or (late and channel.app and not known.peer):
             self.become_root(channel.id)
         return self.channels[channel.id]
 
@@ -346,12 +347,17 @@ class _Work:
 
     def become_root(self, key: str) -> None:
         """A pending channel that leads its group has a call of its own; its group shares it."""
+        if self.channels[key].group == key:
+            self.lead(key)
+
+    def lead(self, key: str) -> str:
+        """A pending channel has a call of its own, whoever leads its group; its group shares it."""
         known = self.channels[key]
-        if known.group != key:
-            return
+        assert known.group is not None
         if key not in self.calls:
             self.calls = self.calls.set(key, CallNode(0, known.order))
-        self.resolve(key, key)
+        self.resolve(known.group, key)
+        return key
 
     def resolve(self, leader: str, call: str) -> None:
         """A pending group belongs to this call: everything held back is told to it, in order."""
@@ -419,11 +425,9 @@ class _Work:
         if oldest is None and self.bridges.get(bridge) in self.calls:
             oldest = self.bridges[bridge]
         if oldest is None:
-            for known in members[1:]:
-                first, this = self.channels[members[0].party.channel_id], self.channels[known.party.channel_id]
-                if first.group != this.group and first.group is not None and this.group is not None:
-                    self.unite(this.group, first.group)
-            return
+            oldest = self.settle(members)
+            if oldest is None:
+                return
         if self.bridges.get(bridge) != oldest:
             self.bridges = self.bridges.set(bridge, oldest)
         for known in members:
@@ -435,6 +439,21 @@ class _Work:
             elif known.call != oldest and not known.told:
                 self.move(known.party.channel_id, oldest)
 
+    def settle(self, members: list[Known]) -> str | None:
+        """Only pending channels have met: one group from here on. Its call, if one of them can be its root."""
+        groups = {known.group for known in members if known.group is not None}
+        leaders = sorted((self.channels[key] for key in groups if key in self.channels), key=lambda one: one.order)
+        if len(leaders) < len(groups) or not leaders:
+            return None  # whoever could have said which call it is has gone: it stays unknown
+        eldest = leaders[0]
+        key = eldest.party.channel_id
+        for other in leaders[1:]:
+            self.unite(other.party.channel_id, key)
+        inside = any(known.party.channel_id == key for known in members)
+        if not inside or eldest.party.channel[-2:] == ";1" or (len(members) == 1 and eldest.party.state != "Up"):
+            return None
+        return self.lead(key)
+
     # -- events ---------------------------------------------------------------------------------------------------
 
     def created(self, event: ari.ChannelCreated) -> None:
@@ -445,7 +464,7 @@ class _Work:
         known = self.see(channel)
         if known is None:
             return
-        self.fold.snapshot(channel, known.order)
+        self.fold.born(channel, known.order)
 
     def changed(self, event: ari.ChannelStateChange | ari.ChannelDialplan | ari.ChannelCallerId) -> None:
         channel = event.channel
@@ -460,7 +479,7 @@ class _Work:
                     if not known.peer:
                         known = known._replace(peer=True)
                         self.channels = self.channels.set(channel.id, known)
-                elif not known.peer and channel.app and channel.app != "AppDial2":
+                elif not known.peer and channel.app not in _NOT_YET and (known.late or channel.app != "Stasis"):
                     self.become_root(channel.id)
                     known = self.channels[channel.id]
         elif channel.state != known.party.state:
@@ -519,7 +538,7 @@ class _Work:
         known = self.see(event.channel)
         if known is None:
             return
-        if event.cause:
+        if event.cause and not event.soft:
             self.fold.hangup_cause(event.channel.id, event.cause)
         self.tell(known, event)
 
@@ -547,7 +566,7 @@ class _Work:
         """Whether a pending channel that ends was a call of its own."""
         if known.peer or len(self.groups[channel.id].members) > 1 or channel.name[-2:] in (";1", ";2"):
             return False
-        return known.calling if not known.late else not _is_peer(channel.app)
+        return known.party.origin == "originated" or (known.late and not _is_peer(channel.app))
 
     def dial(self, event: ari.Dial) -> None:
         caller = self.see(event.channel) if event.channel is not None else None
@@ -569,7 +588,6 @@ class _Work:
                         self.move(event.peer.id, caller.call)
             elif begins and event.channel is None:
                 self.note_dialled(event.peer.id, True, None)
-                self.become_root(event.peer.id)
             peer_now = self.channels[event.peer.id]
             if begins:
                 self.fold.dial_began(event.channel, event.peer)
@@ -602,7 +620,7 @@ class _Work:
             self.become_root(channel.id)
         self.fold.entered(channel, bridge, known.order)
         known = self.channels[channel.id]
-        known = known._replace(party=known.party._replace(bridge_id=bridge.id))
+        known = known._replace(party=known.party._replace(bridge_id=bridge.id, technology=bridge.technology))
         self.channels = self.channels.set(channel.id, known)
         if self.fold.rows:
             self.flush_segments()
@@ -619,7 +637,7 @@ class _Work:
         self.fold.left(channel, bridge, known.order)
         known = self.channels[channel.id]
         if known.party.bridge_id is not None:
-            known = known._replace(party=known.party._replace(bridge_id=None))
+            known = known._replace(party=known.party._replace(bridge_id=None, technology=None))
             self.channels = self.channels.set(channel.id, known)
         if self.fold.rows:
             self.flush_segments()
@@ -672,6 +690,10 @@ class _Work:
             if target in self.channels:
                 return target
         return key
+
+
+_NOT_YET = frozenset({"", "AppDial2"})
+"""Applications of a channel that has not entered the dialplan."""
 
 
 def _is_peer(app: str) -> bool:

@@ -34,6 +34,8 @@ class Party(NamedTuple):
     """Channel id of the caller that dials it; None where there is none."""
     bridge_id: str | None
     """The bridge that it is in; None outside of one."""
+    technology: str | None
+    """That bridge's technology."""
     held_ms: int | None
     """Since when it holds its peer; None when it does not."""
     monitors: tuple[tuple[str, int], ...]

@@ -60,6 +60,8 @@ class Record(NamedTuple):
     locked: bool
     """The application is settled: what A runs later does not change it."""
     exten: str
+    touched: int
+    """Time of the last thing that happened to this record alone; 0 for nothing."""
 
 
 class Track(NamedTuple):
@@ -83,6 +85,8 @@ class Track(NamedTuple):
     """Left a bridge while alive: the next dialplan or bridge takes the mark `dialled` away."""
     rooted: bool
     """The first of `records` is the first that there ever was."""
+    blind: bool
+    """First seen in mid-life: what it did before is unknown, so its first record is told only with a B."""
     records: tuple[Record, ...]
 
 
@@ -148,8 +152,12 @@ class Fold:
 
     # -- what happens ---------------------------------------------------------------------------------------------
 
+    def born(self, channel: Channel, created: tuple[int, int]) -> None:
+        """A channel begins."""
+        self._tracks[channel.id] = self._born(channel, created, late=False)
+
     def snapshot(self, channel: Channel, created: tuple[int, int], dialplan: bool = False) -> None:
-        """A channel as it is now; the first one begins its first record."""
+        """A channel as it is now."""
         key = channel.id
         old = self._get(key)
         if old is None:
@@ -197,7 +205,7 @@ class Fold:
         self._others[key] = ()
 
     def hangup_cause(self, key: str, cause: int) -> None:
-        """A hang-up was asked for with this cause."""
+        """A hang-up was asked for with this cause; not softly, for that one's cause is not the channel's."""
         track = self._get(key)
         if track is not None and cause:
             self._tracks[key] = track._replace(cause=cause)
@@ -205,8 +213,9 @@ class Fold:
     def dial_began(self, caller: Channel | None, peer: Channel) -> None:
         """A dial begins; without caller the peer is being originated."""
         other = self._get(peer.id)
-        if other is not None and (caller is not None or peer.app != "AppDial2"):
-            self._tracks[peer.id] = other._replace(dialled=True, survived=False)
+        if other is not None:
+            dialled = caller is not None or peer.app != "AppDial2"
+            self._tracks[peer.id] = other._replace(dialled=dialled, survived=False)
         shown = caller or peer
         key = shown.id
         old = self._get(key)
@@ -250,6 +259,10 @@ class Fold:
         if old is None:
             return
         track = self._shown(old, shown)
+        if caller is not None and status not in ("ANSWER", "CANCEL"):
+            other = self._get(peer.id)
+            if other is not None and other.cause:  # Dial hands the cause of who was dialled to who dials
+                track = track._replace(cause=other.cause)
         records = []
         for record in track.records:
             if record.state == DIAL and (record.other is None or record.other == peer.id):
@@ -329,7 +342,7 @@ class Fold:
             if theirs is None:
                 continue
             changed = tuple(
-                self._close(record, theirs._replace(last=self.now))
+                self._close(record._replace(touched=self.now), theirs)
                 if record.other == key and record.state == BRIDGED and record.bridge == bridge.id
                 else record
                 for record in theirs.records
@@ -365,10 +378,10 @@ class Fold:
     def _forget(self, other: str, user: str) -> None:
         self._others[other] = tuple(one for one in self._users(other) if one != user)
 
-    def _born(self, channel: Channel, created: tuple[int, int]) -> Track:
+    def _born(self, channel: Channel, created: tuple[int, int], late: bool = True) -> Track:
         up = channel.state == "Up"
         record = Record(
-            SINGLE, self.now, self.now if up else None, None, None, None, None, "", "", False, channel.exten
+            SINGLE, self.now, self.now if up else None, None, None, None, None, "", "", False, channel.exten, 0
         )
         return Track(
             channel.name,
@@ -381,9 +394,11 @@ class Fold:
             channel.exten,
             channel.priority,
             0,
-            False,
+            # Asterisk always calls a ;1 itself; that it was originated shows in its Dial.
+            channel.name[-2:] == ";1",
             False,
             True,
+            late,
             (record,),
         )
 
@@ -402,19 +417,21 @@ class Fold:
             track.dialled,
             track.survived,
             track.rooted,
+            track.blind,
             track.records,
         )
 
-    def _append(self, track: Track) -> Track:
+    def _append(self, track: Track, touched: int = 0) -> Track:
         """Begin a new record at the end of the chain; the same track if there is no room for it."""
         if len(track.records) >= self._limit:
             self.overflow += 1
             return track
         last = track.records[-1]
+        start = max(track.last, touched)
         record = Record(
             SINGLE,
-            track.last,
-            track.last if track.up else None,
+            start,
+            start if track.up else None,
             None,
             None,
             None,
@@ -423,6 +440,7 @@ class Fold:
             last.app,
             False,
             last.exten,
+            0,
         )
         return track._replace(records=(*track.records, record))
 
@@ -478,12 +496,16 @@ class Fold:
                     other = self._get(record.other)
                     cause = other.cause if other is not None else 0
                 disposition = CAUSES.get(cause, "NO ANSWER") if cause else "FAILED"
-        return record._replace(end=track.last, disposition=disposition)
+        return record._replace(end=max(track.last, record.touched), disposition=disposition)
 
     def _final(self, key: str, record: Record, track: Track) -> Record:
         """End a record for good and tell it."""
         record = self._close(record, track)._replace(state=FINAL)
-        if record.other is None and (track.dialled or record.app.lower().startswith("appdial")):
+        if record.other is None and (
+            track.dialled
+            or record.app.lower().startswith("appdial")
+            or (track.blind and track.rooted and record.start == track.records[0].start)
+        ):
             return record
         assert record.end is not None
         self.rows.append(
@@ -614,20 +636,21 @@ class Fold:
                 if record.other == member:
                     break
                 if self._is_a(key, member):
-                    self._add(key, member, theirs.name, record.bridge)
+                    self._add(key, member, theirs.name, record)
                 elif candidate.other is not None and candidate.other != key:
-                    self._add(member, key, mine.name, record.bridge)
+                    self._add(member, key, mine.name, candidate)
                 else:
                     self._take(key, member)
                     self._put(member, at, candidate._replace(other=key, other_name=mine.name, end=None))
                 break
 
-    def _add(self, key: str, other: str, other_name: str, bridge: str) -> None:
-        grown = self._append(self._mine(key))
+    def _add(self, key: str, other: str, other_name: str, beside: Record) -> None:
+        """Begin a record with this B beside one that has another."""
+        grown = self._append(self._mine(key), beside.touched)
         if grown is self._mine(key):
             return
         self._take(other, key)
-        record = grown.records[-1]._replace(other=other, other_name=other_name, bridge=bridge, state=BRIDGED)
+        record = grown.records[-1]._replace(other=other, other_name=other_name, bridge=beside.bridge, state=BRIDGED)
         self._tracks[key] = grown._replace(records=(*grown.records[:-1], record))
 
 
