@@ -143,11 +143,14 @@ class Budget(TypedDict):
 
 
 class Node(TypedDict):
-    """A node of the tree: a supervisor, a process, or a partition of calls."""
+    """A node of the tree: a supervisor, a process, a partition of calls, or a call.
+
+    The daemon counts calls per partition; `arimon-ctl tree` puts the calls themselves in, from `calls`.
+    """
 
     path: str
     """See the module's docstring."""
-    kind: Literal["supervisor", "worker", "calls"]
+    kind: Literal["supervisor", "worker", "calls", "call"]
     role: str
     """Root, Publisher, Recovery, Monitor, Pbx, Connection, Switchboard, Calls …"""
     pbx: str | None
