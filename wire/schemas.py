@@ -72,10 +72,14 @@ class Schemas:
         Returns:
             Each fault as `path: what is wrong`; empty if the message is valid.
         """
-        found = _told(self._envelope, message)
+        found = self.errors_in_envelope(message)
         if not found and isinstance(message, dict):
             found = [f"data.{fault}" for fault in _told(self._by_name[message["operation"]["type"]], message["data"])]
         return found
+
+    def errors_in_envelope(self, message: object) -> list[str]:
+        """What is wrong with a message of the v3 form, whatever its `data` may be: `errors`, of the outside only."""
+        return _told(self._envelope, message)
 
     def legacy_errors(self, message: object) -> list[str]:
         """What is wrong with a message of the legacy form: `errors`, for the other form."""

@@ -71,6 +71,7 @@ def read(lines: Iterable[bytes | str], known: Schemas | None = None) -> Account:
         errors = known.errors(message)
         if errors:
             account.faults.append(Fault("schema", f"message {number}", "a valid message", "; ".join(errors)))
+        if known.errors_in_envelope(message):
             continue
         account.messages.append(message)
         operation, stream = message["operation"]["type"], (message["server"], message["stream"])
@@ -87,7 +88,8 @@ def read(lines: Iterable[bytes | str], known: Schemas | None = None) -> Account:
             account.faults.append(Fault("sequence", subject, f"stream call:{message['call_id']}", stream[1]))
         if operation == "finished-call":
             ended.add(stream)
-        _note(account, message, operation)
+        if not errors:
+            _note(account, message, operation)
     return account
 
 

@@ -407,6 +407,12 @@ class Oracle:
             if (overlap := stay.overlap(other)) is not None and overlap[0] < row.end and overlap[1] > row.start
         ]
 
+    def leavings(self, row: CdrRow) -> list[int]:
+        """When the row's two parties ended."""
+        parties = [channel for channel in (self.channels.get(row.uniqueid),) if channel is not None]
+        parties += self._named(self.calls[row.linkedid], row.dst_channel or "") if row.linkedid in self.calls else []
+        return [party.end for party in parties if party.end is not None]
+
     def homes(self, row: CdrRow) -> set[str]:
         """Ids of the calls whose record may hold the row: those that party A was in.
 
