@@ -215,6 +215,11 @@ class RabbitMQ:
         """True between `start` and `stop` or `kill`, paused or not."""
         return self._process is not None
 
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the running broker and its epmd."""
+        assert self._process is not None
+        return self._process.pid, self._epmd.pid
+
     def pause(self) -> None:
         """SIGSTOP: it keeps its sockets and says nothing."""
         assert self._process is not None

@@ -85,7 +85,8 @@ class SinkState:
 OnOutcomes = Callable[[Sequence[Outcome]], None]
 """Called in the loop with everything that ended since the last call. Must not block or raise."""
 OnState = Callable[[SinkState], None]
-"""Called in the loop at each change of state, in order, before the outcomes that the change causes."""
+"""Called in the loop at each change of state, in order, before the outcomes that the change causes. CONNECTED comes
+twice after trouble: when the connection is made, and when it has proven itself (`attempt` is 0, `reason` empty)."""
 
 
 class Sink(Protocol):

@@ -105,7 +105,7 @@ class AmqpSink:
             try:
                 exchange = self._exchanges[message.form]
                 chunks.append(encode_publish(message, exchange, self._session.frame_max))
-            except Unsendable as error:
+            except (Unsendable, UnicodeEncodeError) as error:  # the latter: half a surrogate pair
                 self._outcome(Outcome(message.message_id, Verdict.REFUSED, str(error), 0.0))
             except KeyError:
                 why = f"publisher.form has no exchange for the form {message.form!r}"

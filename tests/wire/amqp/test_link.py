@@ -105,11 +105,13 @@ async def test_what_amqp_cannot_carry_is_refused(run: Run, settings: Make, consu
     running = await run(settings())
     await running.phase(Phase.CONNECTED)
     running.sink.publish([message(1, routing_key="call." + "é" * 130), message(2, form="legacy"), message(3)])
-    verdicts = await running.verdicts(3)
+    running.sink.publish([message(4, routing_key="call.\ud800")])
+    verdicts = await running.verdicts(4)
     assert verdicts == {
         "call:1.1/1": Verdict.REFUSED,
         "call:1.1/2": Verdict.REFUSED,
         "call:1.1/3": Verdict.CONFIRMED,
+        "call:1.1/4": Verdict.REFUSED,
     }
 
 
@@ -128,6 +130,39 @@ async def test_a_nack_fails_the_message_alone(run: Run, settings: Make, consumer
     await consumer.purge()
     running.sink.publish([message(2)])
     assert (await running.verdicts(3))["call:1.1/2"] is Verdict.CONFIRMED
+
+
+async def test_order_is_kept_through_nacks(run: Run, settings: Make, consumer: Consumer) -> None:
+    """A queue that rejects again and again: with one in flight per lane, each lane arrives in order and complete."""
+    await consumer.bind(arguments={"x-max-length": 3, "x-overflow": "reject-publish"})
+    running = await run(settings())
+    await running.phase(Phase.CONNECTED)
+    loop = asyncio.get_running_loop()
+    lanes, last = 5, 20
+    unsettled = lanes
+
+    def settle(outcome: Outcome) -> None:
+        nonlocal unsettled
+        stream, number = outcome.message_id.split("/")
+        if outcome.verdict is Verdict.FAILED:
+            loop.call_later(0.005, running.sink.publish, [message(int(number), stream=stream)])
+        elif int(number) < last:
+            running.sink.publish([message(int(number) + 1, stream=stream)])
+        else:
+            unsettled -= 1
+
+    running.on_outcome = settle
+    running.sink.publish([message(1, stream=f"call:{lane}") for lane in range(lanes)])
+    taken: list[str] = []
+    async with asyncio.timeout(60.0):
+        while unsettled:
+            taken += [item.message_id or "" for item in await consumer.all()]
+    taken += [item.message_id or "" for item in await consumer.all()]
+    assert any(outcome.verdict is Verdict.FAILED for outcome in running.outcomes)
+    for lane in range(lanes):
+        assert [taken_id for taken_id in taken if taken_id.startswith(f"call:{lane}/")] == [
+            f"call:{lane}/{number}" for number in range(1, last + 1)
+        ]
 
 
 async def test_the_memory_alarm_blocks_and_unblocks(

@@ -4,6 +4,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pamqp import commands as amqp
 from pamqp.base import Frame
 
@@ -297,6 +299,61 @@ def test_late_words_of_an_old_socket_change_nothing(step: Step) -> None:
     session = replace(UP, step=step, until_ms=T + 1000)
     for event in (Lost(T, "late", 0.5), Dialled(T), Settled(T)):
         assert transition(session, event) == (session, ())
+
+
+METHODS: list[Frame] = [
+    amqp.Connection.Start(),
+    amqp.Connection.Tune(1, 131_072, 60),
+    amqp.Connection.OpenOk(),
+    amqp.Channel.OpenOk(),
+    amqp.Confirm.SelectOk(),
+    amqp.Exchange.DeclareOk(),
+    amqp.Connection.Blocked("low on memory"),
+    amqp.Connection.Unblocked(),
+    amqp.Channel.Close(404, "NOT_FOUND", 60, 40),
+    amqp.Connection.Close(320, "CONNECTION_FORCED", 0, 0),
+    amqp.Connection.CloseOk(),
+    amqp.Channel.FlowOk(True),
+]
+ACTS = st.one_of(
+    st.sampled_from(METHODS).map(lambda method: MethodReceived(0, 0, method, 0.5)),
+    st.sampled_from([Start(0), Dialled(0), Lost(0, "gone", 0.5), Settled(0)]),
+    st.builds(Tick, st.just(0), st.just(0), st.just(0), st.sampled_from([0, 40_000]), st.just(0.5)),
+    st.just(Close(0)),
+)
+
+
+@given(st.lists(st.tuples(ACTS, st.integers(0, 20_000)), max_size=60))
+def test_whatever_happens_the_promises_hold(happenings: list[tuple[machine.Event, int]]) -> None:
+    """Any events in any order: one socket at a time, words only on a socket, no message forgotten, no way to hang."""
+    session, now, socket, in_flight = Session(POLICY), 0, False, False
+    for event, later in happenings:
+        now += later
+        event = replace(event, now_ms=now)
+        if isinstance(event, Tick):
+            event = replace(event, heard_ms=now, said_ms=now)
+        session, effects = transition(session, event)
+        for effect in effects:
+            match effect:
+                case Dial():
+                    assert not socket
+                    socket = True
+                case HangUp():
+                    socket = False
+                case Write() | Greet() | Login() | Beat():
+                    # What is said in the same breath as a hanging up comes before it.
+                    assert socket
+                case FailInFlight():
+                    in_flight = False
+        if session.step is Step.UP:
+            in_flight = True  # as if something were published at once
+        assert socket == (session.step in machine.TALKING | {Step.DIALLING})
+        assert not in_flight or session.step in (Step.UP, Step.BLOCKED, Step.CLOSING)
+        if session.step in machine.CONNECTING:
+            late = replace(tick(now + POLICY.connect_timeout_ms), draw=0.9)
+            assert HangUp() in transition(session, late)[1]
+        if session.step is Step.BACKING_OFF:
+            assert Dial() in transition(session, tick(now + 30_000))[1]
 
 
 def test_every_step_has_a_phase() -> None:
