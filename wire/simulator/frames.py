@@ -82,7 +82,7 @@ def garbage(kind: str, application: str, size: int = 16 << 20) -> tuple[bytes, b
             return header(len(payload), BINARY) + payload, payload
         case "oversized":
             start = json.dumps(event).encode()[:-1] + b', "userevent": {"text": "'
-            payload = start + b"x" * (size - len(start)) + b'"}}'
+            payload = start + b"x" * (size - len(start) - 3) + b'"}}'
         case "bad-opcode":
             payload = b"reserved"
             return header(len(payload), 0x83) + payload, payload

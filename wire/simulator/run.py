@@ -66,7 +66,7 @@ class Run:
 
     def advance(self, stop: int) -> None:
         """The events up to `stop` have happened."""
-        self._fill(self.recording.needs[stop - 1])
+        self._fill(self.recording.needs[stop - 1] if stop else 0)
         self.position = stop
 
     def _fill(self, count: int) -> None:

@@ -1,0 +1,92 @@
+"""Clients of a simulated PBX."""
+
+from typing import Any
+
+import orjson
+
+from wire.simulator import Simulator
+from wire.simulator.recording import load
+
+
+async def test_a_client_hears_what_the_log_says(sim: Simulator, client: Any) -> None:
+    """The frames arrive in order, byte for byte as they were logged, with the client's application in them."""
+    ear = await client.listen(app="other")
+    await sim.play("01_inbound", "04_busy", speed=0)
+    await ear.heard(103)
+    assert ear.frames == [sent.payload for sent in sim.sent]
+    assert {event["application"] for event in ear.events} == {"other"}
+    assert tuple(ear.types) == load("01_inbound").types + load("04_busy").types
+
+
+async def test_loops_have_fresh_ids_and_present_times(sim: Simulator, client: Any) -> None:
+    """No channel id comes twice, and each loop tells the same story."""
+    ear = await client.listen()
+    await sim.play("01_inbound", speed=0, loops=3)
+    events = await ear.heard(225)
+    loops = [events[start : start + 75] for start in (0, 75, 150)]
+    ids = [{event["channel"]["id"] for event in loop if "channel" in event} for loop in loops]
+    assert [len(one) for one in ids] == [2, 2, 2]
+    assert len(set.union(*ids)) == 6
+    for loop, own in zip(loops, ids, strict=True):
+        text = orjson.dumps(loop).decode()
+        assert not any(other in text for others in ids if others is not own for other in others)
+    assert len({event["bridge"]["id"] for event in events if "bridge" in event}) == 3
+
+
+async def test_what_was_missed_is_never_sent_again(sim: Simulator, client: Any) -> None:
+    """A client that connects later hears only what happens then."""
+    await sim.play("04_busy", speed=0)
+    ear = await client.listen()
+    await sim.play("04_busy", speed=0)
+    assert len(await ear.heard(28)) == 28
+    assert sim.pbxs[0].happened == 56
+    assert sim.pbxs[0].log.count == 28
+
+
+async def test_a_second_client_silences_the_first(sim: Simulator, client: Any) -> None:
+    """The first gets ApplicationReplaced and stays connected, without another event; pings are still answered."""
+    first = await client.listen()
+    second = await client.listen()
+    await first.heard(1)
+    await sim.play("04_busy", speed=0)
+    await second.heard(28)
+    assert first.types == ["ApplicationReplaced"]
+    assert first.events[0]["application"] == "arimon"
+    assert not first.ws.closed
+    await first.ws.ping()
+    await second.ws.close()
+    await sim.play("04_busy", speed=0)
+    assert len(first.frames) == 1
+
+
+async def test_two_applications_both_hear_everything(sim: Simulator, client: Any) -> None:
+    """Each gets the same events with its own name in them."""
+    one, two = await client.listen("one"), await client.listen("two")
+    await sim.play("04_busy", speed=0)
+    heard = [await ear.heard(28) for ear in (one, two)]
+    assert [event | {"application": "two"} for event in heard[0]] == heard[1]
+
+
+async def test_without_subscribe_all_nothing_is_heard(sim: Simulator, client: Any) -> None:
+    """An application that subscribed to nothing gets none of the recorded events."""
+    quiet, all_ears = await client.listen("quiet", subscribe_all=False), await client.listen("loud")
+    await sim.play("04_busy", speed=0)
+    await all_ears.heard(28)
+    assert quiet.frames == []
+
+
+async def test_a_slow_reader_is_waited_for(sim: Simulator, client: Any) -> None:
+    """Played as fast as possible, nothing is lost on a client that reads late: what happens waits for it."""
+    ear = await client.listen()
+    await sim.play("01_inbound", speed=0, loops=300)
+    events = await ear.heard(300 * 75)
+    assert len(events) == sim.pbxs[0].happened == 22_500
+
+
+async def test_verbatim_frames_are_the_recording(sim: Simulator, client: Any) -> None:
+    """Ids and times are as recorded."""
+    ear = await client.listen()
+    await sim.play("04_busy", speed=0, verbatim=True)
+    events = await ear.heard(28)
+    assert events[0]["channel"]["id"] == "1795337611.8"
+    assert events[0]["timestamp"] == "2026-11-22T08:53:31.646+0000"
