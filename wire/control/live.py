@@ -54,12 +54,12 @@ def view(seen: Seen, height: int) -> RenderableType:
         height: lines of the terminal; what does not fit is counted, not drawn.
     """
     now = seen.status["now_ms"]
-    processes = show.tree(seen.tree, now)
+    processes = show.tree(seen.tree, now, fold=False)
     room = max(4, height - _lines(seen.tree) - 9)
     shown_calls = seen.calls[: room // 2]
     more = len(seen.calls) - len(shown_calls)
     shown_messages = seen.messages[-(room - len(shown_calls)) :]
-    calls: list[RenderableType] = [show.calls(shown_calls, now)]
+    calls: list[RenderableType] = [show.calls(shown_calls, now, fold=False)]
     if more:
         calls.append(Text(f"and {more} more", style="dim"))
     messages = [show.message(one) for one in shown_messages] or [Text("none yet", style="dim")]

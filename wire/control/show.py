@@ -78,12 +78,24 @@ def size(count: int) -> str:
     return f"{value:.1f} GB"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> RenderableType:
-    """A plain table. A column whose name begins with `>` is a number's; `empty` is said when there are no rows."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str, *, fold: bool = True) -> RenderableType:
+    """A plain table.
+
+    Args:
+        columns: their names; one that begins with `>` is a number's.
+        rows: a cell for each column.
+        empty: said when there are no rows.
+        fold: break long cells into lines; else a row has one line, and what does not fit is cut.
+    """
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         name = column.removeprefix(">")
-        grid.add_column(name, justify="right" if column.startswith(">") else "left", overflow="fold")
+        grid.add_column(
+            name,
+            justify="right" if column.startswith(">") else "left",
+            overflow="fold" if fold else "ellipsis",
+            no_wrap=not fold,
+        )
     for row in rows:
         grid.add_row(*(cell if isinstance(cell, Text) else Text(clean(cell)) for cell in row))
     return grid if grid.row_count else Text(empty, style="dim")
@@ -140,12 +152,14 @@ def status(reply: Status) -> RenderableType:
     return Group(head, *problems, Text(), pbxs, Text(), publisher)
 
 
-def tree(root: Node, now_ms: int | None = None) -> RenderableType:
-    """`arimon-ctl tree`."""
+def tree(root: Node, now_ms: int | None = None, *, fold: bool = True) -> RenderableType:
+    """`arimon-ctl tree`; `fold` as in `table`."""
     moment = datetime.now().timestamp() * 1000 if now_ms is None else now_ms
 
     def grow(node: Node, branch: Tree | None) -> Tree:
         label = _node(node, moment)
+        if not fold:
+            label.no_wrap, label.overflow = True, "ellipsis"
         here = Tree(label, guide_style="dim") if branch is None else branch.add(label)
         idle = rest = 0
         for child in node["children"]:
@@ -226,8 +240,8 @@ def _node(node: Node, now_ms: float) -> Text:
     return label
 
 
-def calls(reply: Sequence[CallSummary], now_ms: int | None = None) -> RenderableType:
-    """`arimon-ctl calls`."""
+def calls(reply: Sequence[CallSummary], now_ms: int | None = None, *, fold: bool = True) -> RenderableType:
+    """`arimon-ctl calls`; `fold` as in `table`."""
     moment = datetime.now().timestamp() * 1000 if now_ms is None else now_ms
     return table(
         ("call", "pbx", "state", "origin", "destiny", ">for", ">legs", ">generation", ""),
@@ -246,6 +260,7 @@ def calls(reply: Sequence[CallSummary], now_ms: int | None = None) -> Renderable
             for one in reply
         ),
         "no calls",
+        fold=fold,
     )
 
 

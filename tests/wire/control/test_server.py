@@ -207,3 +207,13 @@ def test_parsed() -> None:
     for wrong in ({"d": True}, {"d": 1.5}, {"d": -1}, {"d": 1, "c": "yes"}, {"d": "٣"}, {"d": None}):
         with pytest.raises(BadRequest):
             parsed(takes, wrong)
+
+
+def test_commands_are_logged_with_who_gave_them(daemon: ServerThread, logs: list[Any]) -> None:
+    """What changes something, and whose user id the kernel says it was."""
+    post(daemon.path, "/kill", b'{"path":"publisher"}')
+    get(daemon.path, "/status")
+    said = [entry for entry in logs if entry["event"] == "control.command"]
+    assert [(entry["command"], entry["arguments"], entry["uid"]) for entry in said] == [
+        ("/kill", {"path": "publisher"}, os.getuid())
+    ]
