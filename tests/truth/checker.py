@@ -14,6 +14,7 @@ surplus     no segment without a CDR row of its own, no leg without a CEL channe
 strays      no call_id that the CEL does not name
 parties     origin, origin_name, destiny and direction are those of the oldest channel's first row, where that leaves no
             doubt (see `oracle`)
+disposition ANSWERED, BUSY and CONGESTION are what the CDR leaves no doubt about (see `oracle`)
 dtmf        a call's digits are those of CEL's DTMF rows, in their order
 transfers   a call's transfers are CEL's BLINDTRANSFER and ATTENDEDTRANSFER rows: kind, time
 parks       its parked-call and unparked-call messages are CEL's PARK_START and PARK_END rows: outcome, time
@@ -56,6 +57,7 @@ FACTS = (
     "surplus",
     "strays",
     "parties",
+    "disposition",
     "dtmf",
     "transfers",
     "parks",
@@ -151,6 +153,9 @@ def _call(verdict: Verdict, account: Account, oracle: Oracle, call: Call) -> Non
             verdict.judge("hangup_by", subject, oracle.hangup_by(call), record["hangup_by"])
         for name, expected in oracle.parties(call).items():
             verdict.judge("parties", f"{subject} {name}", expected, record[name])
+        disposition = oracle.disposition(call)
+        if disposition is not None:
+            verdict.judge("disposition", subject, disposition, record["disposition"])
         _doings(verdict, account, oracle, call, record)
         _figures(verdict, subject, record)
 

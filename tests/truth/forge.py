@@ -99,7 +99,7 @@ def _finished(oracle: Oracle, call: Call) -> Data:
         "destiny": "",
         "direction": "internal",
         **oracle.parties(call),
-        "disposition": "ANSWERED",
+        "disposition": oracle.disposition(call) or "NO ANSWER",
         "answered": oldest.answer is not None,
         "started_at": start,
         "answered_at": rfc3339(oldest.answer),

@@ -386,6 +386,22 @@ class Oracle:
             told["direction"] = DIRECTIONS[self._is_trunk(oldest), kinds.pop()]
         return told
 
+    def disposition(self, call: Call) -> str | None:
+        """What became of a call, where the CDR leaves no doubt.
+
+        Returns:
+            ANSWERED if a row says that two parties talked; BUSY or CONGESTION if the last row says so. None for all
+            else: the CDR's NO ANSWER and FAILED are not told apart as truth.md tells them (a caller who gave up), and
+            of a call that became part of another the CDR keeps no row.
+        """
+        rows = [row for row in self.rows if row.linkedid == call.linkedid]
+        if not rows or call.merged_into is not None or not self.seen(*(row.end for row in rows)):
+            return None
+        if any(row.is_answered and row.dst_channel is not None and self.seen(row.answer) for row in rows):
+            return "ANSWERED"
+        last = max(rows, key=lambda row: row.start).disposition
+        return last if last in ("BUSY", "CONGESTION") else None
+
     def _is_trunk(self, channel: Channel) -> bool:
         """Whether a channel's endpoint is a trunk by the default rule."""
         return channel.name.rpartition("-")[0] in self._trunks

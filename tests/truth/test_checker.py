@@ -42,9 +42,9 @@ def answered_segments(record: dict[str, Any]) -> Messages:
 
 
 def finished(messages: Messages) -> dict[str, Any]:
-    """Data of the last finished-call that has an answered segment of two parties."""
+    """Data of the last finished-call that has an answered segment of two parties and became part of no other call."""
     records = [message["data"] for message in messages if message["operation"]["type"] == "finished-call"]
-    found: dict[str, Any] = [record for record in records if answered_segments(record)][-1]
+    found: dict[str, Any] = [one for one in records if answered_segments(one) and one["merged_into"] is None][-1]
     return found
 
 
@@ -288,6 +288,7 @@ SABOTAGE: list[tuple[str, str, Sabotage]] = [
     ("another name", "parties", party("origin_name", "Nobody")),
     ("another destiny", "parties", party("destiny", "0")),
     ("another direction", "parties", party("direction", "transit")),
+    ("another disposition", "disposition", party("disposition", "CANCELLED")),
     ("talk that does not add up", "figures", talk),
     ("a duration that does not add up", "figures", duration),
     ("a merger that never was", "calls", merged),
