@@ -1,0 +1,113 @@
+"""The outbox's table: ids, waiting, parked."""
+
+import sqlite3
+from collections.abc import Callable
+
+from wire.message import OutboundMessage
+from wire.store.outbox import Entry, Listed, Outbox, OutboxCounts
+
+Make = Callable[..., OutboundMessage]
+
+
+def ids(entries: list[Entry]) -> list[int]:
+    return [entry.id for entry in entries]
+
+
+def test_messages_come_back_whole(memory: sqlite3.Connection, message: Make) -> None:
+    """What is loaded is what was added, in order, with rising ids."""
+    outbox = Outbox(memory)
+    messages = [message("call:1", 1, body=b"\x00\xff"), message("pbx:pbx1", 1)._replace(call_id=None)]
+    added = outbox.add(messages, 50)
+    assert added == [Entry(1, messages[0]), Entry(2, messages[1])]
+    assert outbox.load(0, 10, 1000) == added
+    assert outbox.listing() == [Listed(entry, 50, None, None) for entry in added]
+
+
+def test_ids_are_never_used_again(memory: sqlite3.Connection, message: Make) -> None:
+    """After the table was emptied ids go on, so a late confirmation cannot meet another message."""
+    outbox = Outbox(memory)
+    outbox.confirm(ids(outbox.add([message(), message()], 50)))
+    assert ids(Outbox(memory).add([message()], 50)) == [3]
+
+
+def test_a_rolled_back_add_leaves_nothing(memory: sqlite3.Connection, message: Make) -> None:
+    """The outbox is as transactional as its owner: ids of an add that was undone may be given again."""
+    outbox = Outbox(memory)
+    memory.execute("BEGIN")
+    outbox.add([message()], 50)
+    memory.execute("ROLLBACK")
+    assert outbox.load(0, 10, 1000) == []
+    assert ids(outbox.add([message()], 50)) == [1]
+
+
+def test_load_is_bounded(memory: sqlite3.Connection, message: Make) -> None:
+    """A load stops at its rows, or at the message that fills its bytes."""
+    outbox = Outbox(memory)
+    outbox.add([message(body=b"x" * 100) for _ in range(10)], 50)
+    assert ids(outbox.load(3, 4, 10_000)) == [4, 5, 6, 7]
+    assert ids(outbox.load(3, 10, 150)) == [4, 5]
+    assert ids(outbox.load(3, 10, 1)) == [4]
+    assert outbox.load(10, 10, 1) == []
+
+
+def test_parked_messages_are_passed_over(memory: sqlite3.Connection, message: Make) -> None:
+    """A parked message is not loaded until it is unparked; confirming and parking unknown ids does nothing."""
+    outbox = Outbox(memory)
+    outbox.add([message() for _ in range(4)], 50)
+    outbox.park([2, 3, 99], "NO_ROUTE", 60)
+    outbox.confirm([1, 98])
+    assert ids(outbox.load(0, 10, 1000)) == [4]
+    assert outbox.counts() == OutboxCounts(waiting=1, parked=2, oldest_waiting_ms=50, oldest_parked_ms=60)
+    assert [listed[2:] for listed in outbox.listing(parked=True)] == [(60, "NO_ROUTE")] * 2
+    assert outbox.unpark([3, 4]) == [3]
+    assert outbox.unpark() == [2]
+    assert ids(outbox.load(0, 10, 1000)) == [2, 3, 4]
+    assert outbox.counts() == OutboxCounts(3, 0, 50, None)
+
+
+def test_unpark_by_key(memory: sqlite3.Connection, message: Make) -> None:
+    """Only messages of the key that became routable are unparked."""
+    outbox = Outbox(memory)
+    outbox.add([message(), message(operation="finished-call"), message()], 50)
+    outbox.park([1, 2, 3], "NO_ROUTE", 60)
+    assert outbox.unpark(routing_key="call.pbx1.received-call") == [1, 3]
+
+
+def test_drop_tells_what_was_dropped(memory: sqlite3.Connection, message: Make) -> None:
+    """Dropped messages are returned in order, for `messages-withheld`."""
+    outbox = Outbox(memory)
+    added = outbox.add([message(sequence=n) for n in (1, 2, 3)], 50)
+    assert outbox.drop([3, 1, 7]) == [added[0], added[2]]
+    assert outbox.counts() == OutboxCounts(1, 0, 50, None)
+    assert Outbox(memory).drop([2]) == [added[1]]
+    assert outbox.counts() == OutboxCounts(0, 0, None, None)
+
+
+def test_listing_filters(memory: sqlite3.Connection, message: Make) -> None:
+    """Listing pages by id, and selects by stream, operation, age and parked."""
+    outbox = Outbox(memory)
+    outbox.add([message("call:1", 1), message("call:2", 1, operation="finished-call")], 50)
+    outbox.add([message("call:1", 2)], 70)
+    outbox.park([3], "x", 80)
+
+    def found(**filters: object) -> list[int]:
+        return [listed.entry.id for listed in outbox.listing(**filters)]  # type: ignore[arg-type]
+
+    assert found(stream="call:1") == [1, 3]
+    assert found(operations=["finished-call", "other"]) == [2]
+    assert found(added_before_ms=70) == [1, 2]
+    assert found(parked=False, after_id=1) == [2]
+    assert found(rows=2) == [1, 2]
+
+
+def test_any_number_of_ids(memory: sqlite3.Connection, message: Make) -> None:
+    """More ids than SQLite has parameters are confirmed at once."""
+    outbox = Outbox(memory)
+    outbox.confirm(ids(outbox.add([message() for _ in range(40_000)], 50)))
+    assert outbox.counts().waiting == 0
+
+
+def test_counting_reads_indexes_only(memory: sqlite3.Connection) -> None:
+    """Counts never read the messages themselves."""
+    plan = memory.execute("EXPLAIN QUERY PLAN SELECT count(*) FROM outbox WHERE parked_ms IS NULL").fetchall()
+    assert "COVERING INDEX outbox_parked" in plan[0][3]
