@@ -192,7 +192,7 @@ def test_arguments_and_modules_of_the_real_launchers() -> None:
     for name, module in (
         ("arimond", "supervision.arimond"),
         ("arimon-ctl", "wire.control.cli"),
-        ("arimon-sim", "wire.simulator.cli"),
+        ("arimon-sim", "wire.simulator"),
     ):
         text = (ROOT / "bin" / name).read_text()
         assert text.endswith(f'prepare requirements.lock\nrun {module} "$@"\n')
