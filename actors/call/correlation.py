@@ -26,6 +26,7 @@ The segments (`segments`) are folded here too, because one may join channels of 
 the call of its party A.
 """
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -34,8 +35,18 @@ from pyrsistent import PMap, pmap
 from actors.call import events as ari
 from actors.call.effects import Unexpected
 from actors.call.events import Channel, Event, milliseconds
-from actors.call.inputs import CallBody, CallInput, ChannelJoined, ChannelMoved, Party, Routed, SegmentEnded
-from actors.call.segments import UNDECIDED, Fold, Segments
+from actors.call.inputs import (
+    CallBody,
+    CallInput,
+    ChannelEnded,
+    ChannelJoined,
+    ChannelMoved,
+    Party,
+    Quality,
+    Routed,
+    SegmentEnded,
+)
+from actors.call.segments import UNDECIDED, Fold, Segments, unchanged
 from conf.settings import Bounds
 
 MERGING = frozenset({"basic", "stasis"})
@@ -51,7 +62,7 @@ class Known(NamedTuple):
     """A channel that lives."""
 
     party: Party
-    """Names, numbers and places as first seen; state, answer, bridge, hold and monitors as they are now."""
+    """As first seen; who dialled it as known now."""
     order: tuple[int, int]
     """Creation time and place in the order of arrival: the smaller is the elder."""
     call: str | None
@@ -66,8 +77,16 @@ class Known(NamedTuple):
     """A Dial that began has named it as peer."""
     told: bool
     """The PBX says itself which call it belongs to."""
-    calling: bool
-    """It came ringing in: nobody here asked for it."""
+    state: str
+    """ARI's channel state as it is now."""
+    answered_ms: int | None
+    bridge: tuple[str, str] | None
+    """The bridge that it is in, and its technology."""
+    held_ms: int | None
+    """Since when it holds its peer."""
+    monitors: tuple[tuple[str, int], ...]
+    """See `Party.monitors`."""
+    quality: Quality | None
 
 
 class Group(NamedTuple):
@@ -129,9 +148,23 @@ def correlate(
     """
     if isinstance(event, ari.UnknownEvent):
         return state, [], [Unexpected("unknown-event", event.type, "", "a type that ARI did not have when this was written")]
+    if type(event) in _SHORT:
+        # Two thirds of all events change nothing but a time, or nothing at all.
+        channel = event.channel  # type: ignore[union-attr]
+        known = state.channels.get(channel.id)
+        if known is not None and known.call is not None and (channel.linkedid is None or channel.linkedid == known.call):
+            if type(event) is ari.ChannelDtmfReceived or (type(event) is ari.ChannelHangupRequest and event.soft):
+                return state, [Routed(known.call, CallInput(n, event.at_ms, event, recovered))], []
+            if type(event) is ari.ChannelConnectedLine or getattr(event, "variable", None) in _SNAPSHOTS:
+                segments = unchanged(state.segments, channel, event.at_ms)
+                if segments is not None:
+                    return state if segments is state.segments else state._replace(segments=segments), [], []
     work = _Work(state, event, n, bounds, recovered)
     _HANDLERS[type(event)](work, event)
     return work.done(), work.routed, work.reports
+
+
+_SHORT = frozenset({ari.ChannelVarset, ari.ChannelConnectedLine, ari.ChannelDtmfReceived, ari.ChannelHangupRequest})
 
 
 def endpoint(name: str) -> str:
@@ -219,7 +252,7 @@ class _Work:
         assert known.group is not None
         group = self.groups[known.group]
         if len(group.held) >= self.bounds.pending * len(group.members) and not isinstance(
-            body, ari.ChannelDestroyed | SegmentEnded
+            body, ChannelEnded | SegmentEnded
         ):
             self.report("too-much-held", known.party.channel_id, f"more than {self.bounds.pending} events while pending")
             return
@@ -291,7 +324,22 @@ class _Work:
             (),
         )
         order = (created, self.counter)
-        known = Known(party, order, None, channel.id, late, _is_peer(channel.app), False, False, channel.state == "Ring")
+        known = Known(
+            party,
+            order,
+            None,
+            channel.id,
+            late,
+            _is_peer(channel.app),
+            False,
+            False,
+            channel.state,
+            None,
+            None,
+            None,
+            (),
+            None,
+        )
         self.channels = self.channels.set(channel.id, known)
         self.names = self.names.set(name, channel.id)
         joined = CallInput(self.n, self.at, ChannelJoined(party, None, self.counter), self.recovered)
@@ -302,7 +350,7 @@ class _Work:
             other = self.names.get(name[:-1] + ("1" if name[-1] == "2" else "2"))
             if other is not None:
                 self.follow(channel.id, other) if name[-1] == "2" else self.follow(other, channel.id)
-        elif snoop or known.calling or (late and channel.app and not known.peer):
+        elif snoop or channel.state == "Ring" or (late and channel.app and not known.peer):
             self.become_root(channel.id)
         return self.channels[channel.id]
 
@@ -390,7 +438,16 @@ class _Work:
         self.channels = self.channels.set(key, known)
         node = self.calls[call]
         self.calls = self.calls.set(call, node._replace(live=node.live + 1))
-        joined = ChannelJoined(known.party, before, known.order[1])
+        bridge, technology = known.bridge or (None, None)
+        party = known.party._replace(
+            state=known.state,
+            answered_ms=known.answered_ms,
+            bridge_id=bridge,
+            technology=technology,
+            held_ms=known.held_ms,
+            monitors=known.monitors,
+        )
+        joined = ChannelJoined(party, before, known.order[1])
         self.routed.append(Routed(call, CallInput(self.n, self.at, joined, self.recovered)))
         self.routed.append(Routed(before, CallInput(self.n, self.at, ChannelMoved(key, call), self.recovered)))
         self.leave(before)
@@ -450,7 +507,7 @@ class _Work:
         for other in leaders[1:]:
             self.unite(other.party.channel_id, key)
         inside = any(known.party.channel_id == key for known in members)
-        if not inside or eldest.party.channel[-2:] == ";1" or (len(members) == 1 and eldest.party.state != "Up"):
+        if not inside or eldest.party.channel[-2:] == ";1" or (len(members) == 1 and eldest.state != "Up"):
             return None
         return self.lead(key)
 
@@ -482,11 +539,11 @@ class _Work:
                 elif not known.peer and channel.app not in _NOT_YET and (known.late or channel.app != "Stasis"):
                     self.become_root(channel.id)
                     known = self.channels[channel.id]
-        elif channel.state != known.party.state:
-            party = known.party._replace(state=channel.state)
-            if channel.state == "Up" and party.answered_ms is None and not party.born_up:
-                party = party._replace(answered_ms=self.at)
-            known = known._replace(party=party)
+        elif channel.state != known.state:
+            answered_ms = known.answered_ms
+            if channel.state == "Up" and answered_ms is None and not known.party.born_up:
+                answered_ms = self.at
+            known = known._replace(state=channel.state, answered_ms=answered_ms)
             self.channels = self.channels.set(channel.id, known)
         if self.fold.rows:
             self.flush_segments()
@@ -513,9 +570,13 @@ class _Work:
             if self.fold.rows:
                 self.flush_segments()
             return
-        if event.variable == "MIXMONITOR_FILENAME" and len(known.party.monitors) < 16:
-            party = known.party._replace(monitors=(*known.party.monitors, (event.value[: self.bounds.text], self.at)))
-            known = known._replace(party=party)
+        if event.variable.startswith("RTPAUDIOQOS"):
+            quality = measured(known.quality or _UNMEASURED, event.variable, event.value)
+            if quality is not known.quality:
+                self.channels = self.channels.set(channel.id, known._replace(quality=quality))
+            return
+        if event.variable == "MIXMONITOR_FILENAME" and len(known.monitors) < 16:
+            known = known._replace(monitors=(*known.monitors, (event.value[: self.bounds.text], self.at)))
             self.channels = self.channels.set(channel.id, known)
         self.tell(known, event)
 
@@ -530,8 +591,8 @@ class _Work:
             return
         self.tell(known, event)
         held = self.at if isinstance(event, ari.ChannelHold) else None
-        if (held is None) != (known.party.held_ms is None):
-            known = known._replace(party=known.party._replace(held_ms=held))
+        if (held is None) != (known.held_ms is None):
+            known = known._replace(held_ms=held)
             self.channels = self.channels.set(event.channel.id, known)
 
     def hangup_request(self, event: ari.ChannelHangupRequest) -> None:
@@ -552,7 +613,8 @@ class _Work:
             self.become_root(channel.id)
             known = self.channels[channel.id]
         self.flush_segments()
-        self.tell(known, event)
+        quality = self.channels[channel.id].quality
+        self.tell(known, ChannelEnded(channel.id, event.cause, event.cause_text[: self.bounds.text], quality))
         self.die(channel.id)
         if known.group is not None:
             group = self.groups[known.group]
@@ -620,7 +682,7 @@ class _Work:
             self.become_root(channel.id)
         self.fold.entered(channel, bridge, known.order)
         known = self.channels[channel.id]
-        known = known._replace(party=known.party._replace(bridge_id=bridge.id, technology=bridge.technology))
+        known = known._replace(bridge=(bridge.id, bridge.technology))
         self.channels = self.channels.set(channel.id, known)
         if self.fold.rows:
             self.flush_segments()
@@ -631,13 +693,13 @@ class _Work:
         known = self.see(channel)
         if known is None:
             return
-        if known.party.bridge_id != bridge.id and bridge.kind in MERGING:
+        if (known.bridge is None or known.bridge[0] != bridge.id) and bridge.kind in MERGING:
             # We did not see it enter, so they may not have met before us.
             self.meet((channel.id, *bridge.members), bridge.id)
         self.fold.left(channel, bridge, known.order)
         known = self.channels[channel.id]
-        if known.party.bridge_id is not None:
-            known = known._replace(party=known.party._replace(bridge_id=None, technology=None))
+        if known.bridge is not None:
+            known = known._replace(bridge=None)
             self.channels = self.channels.set(channel.id, known)
         if self.fold.rows:
             self.flush_segments()
@@ -668,7 +730,7 @@ class _Work:
             if event.target_kind == "bridge":
                 call = self.bridges.get(event.target)
                 if call is None:
-                    inside = [known for known in self.channels.values() if known.party.bridge_id == event.target]
+                    inside = [known for known in self.channels.values() if known.bridge is not None and known.bridge[0] == event.target]
                     call = min(inside, key=lambda known: known.order).call if inside else None
             else:
                 known = self.channels.get(self.spied(event.target))
@@ -690,6 +752,51 @@ class _Work:
             if target in self.channels:
                 return target
         return key
+
+
+_UNMEASURED = Quality()
+_NUMBER = r"=\s*(-?\d+(?:\.\d+)?)"
+_LOST = re.compile(r"(?:^|;)\s*lp" + _NUMBER)
+_COUNT = re.compile(r"(?:^|;)\s*rxcount" + _NUMBER)
+_JITTER = re.compile(r"avgrxjitter" + _NUMBER)
+_RTT = re.compile(r"avgrtt" + _NUMBER)
+_MES = re.compile(r"avgrxmes" + _NUMBER)
+
+
+def _found(pattern: re.Pattern[str], text: str) -> float | None:
+    match = pattern.search(text)
+    return float(match.group(1)) if match else None
+
+
+def measured(known: Quality, variable: str, value: str) -> Quality:
+    """Read one of Asterisk's RTPAUDIOQOS variables. Zero MES and zero RTT mean that nothing was measured.
+
+    Args:
+        known: what the variables before it said.
+        variable: its name.
+        value: its value, as "minrxjitter=000.000000;maxrxjitter=000.000500;avgrxjitter=000.000405;…".
+
+    Returns:
+        What is known with it; the same object if it says nothing.
+    """
+    value = value[:512]
+    if variable == "RTPAUDIOQOS":
+        lost, count = _found(_LOST, value), _found(_COUNT, value)
+        if lost is not None and count is not None and lost + count > 0:
+            return known._replace(loss_percent=round(100 * lost / (lost + count), 3))
+    elif variable == "RTPAUDIOQOSJITTER":
+        jitter = _found(_JITTER, value)
+        if jitter is not None:
+            return known._replace(jitter_ms=round(jitter * 1000, 3))
+    elif variable == "RTPAUDIOQOSRTT":
+        rtt = _found(_RTT, value)
+        if rtt:
+            return known._replace(rtt_ms=round(rtt * 1000, 3))
+    else:
+        mes = _found(_MES, value)
+        if mes:
+            return known._replace(mes=round(mes, 3))
+    return known
 
 
 _NOT_YET = frozenset({"", "AppDial2"})

@@ -85,7 +85,30 @@ class SegmentEnded(NamedTuple):
     """The application that A was in."""
 
 
-CallBody = Event | ChannelJoined | ChannelMoved | SegmentEnded
+class Quality(NamedTuple):
+    """What Asterisk measured of a channel's voice; None where it measured nothing."""
+
+    mes: float | None = None
+    """Media experience score, 0 to 100."""
+    jitter_ms: float | None = None
+    loss_percent: float | None = None
+    rtt_ms: float | None = None
+
+
+class ChannelEnded(NamedTuple):
+    """A channel of this call is gone."""
+
+    channel_id: str
+    """The channel."""
+    cause: int
+    """Hang-up cause (Q.850)."""
+    cause_text: str
+    """The same in words."""
+    quality: Quality | None
+    """What was measured of its voice; None if Asterisk said nothing of it."""
+
+
+CallBody = Event | ChannelJoined | ChannelMoved | ChannelEnded | SegmentEnded
 
 
 class CallInput(NamedTuple):

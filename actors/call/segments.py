@@ -67,17 +67,12 @@ class Record(NamedTuple):
 class Track(NamedTuple):
     """A channel as party A."""
 
-    name: str
     created: tuple[int, int]
     """Creation time and place in the order of arrival."""
     last: int
     """Time of the last thing that happened to it."""
-    up: bool
-    number: str
-    app: str
-    context: str
-    exten: str
-    priority: int
+    shown: Channel
+    """As the last event showed it."""
     cause: int
     """Hang-up cause as far as it is known; 0 is unknown."""
     dialled: bool
@@ -166,7 +161,7 @@ class Fold:
         if dialplan and old.survived and old.dialled and not channel.app.startswith("AppDial"):
             old = old._replace(dialled=False, survived=False)
         track, wanted = self._party_a(key, self._shown(old, channel), old)
-        if not wanted and track.app and track.exten != "h" and _moved_on(old, track):
+        if not wanted and channel.app and channel.exten != "h" and _moved_on(old, track):
             track = self._append(track)
             track, _ = self._party_a(key, track, track)
         self._tracks[key] = track
@@ -383,36 +378,14 @@ class Fold:
         record = Record(
             SINGLE, self.now, self.now if up else None, None, None, None, None, "", "", False, channel.exten, 0
         )
-        return Track(
-            channel.name,
-            created,
-            self.now,
-            up,
-            channel.number,
-            channel.app,
-            channel.context,
-            channel.exten,
-            channel.priority,
-            0,
-            # Asterisk always calls a ;1 itself; that it was originated shows in its Dial.
-            channel.name[-2:] == ";1",
-            False,
-            True,
-            late,
-            (record,),
-        )
+        # Asterisk always calls a ;1 itself; that it was originated instead shows in its Dial.
+        return Track(created, self.now, channel, 0, channel.name[-2:] == ";1", False, True, late, (record,))
 
     def _shown(self, track: Track, channel: Channel) -> Track:
         return Track(
-            track.name,
             track.created,
             self.now,
-            channel.state == "Up",
-            channel.number,
-            channel.app,
-            channel.context,
-            channel.exten,
-            channel.priority,
+            channel,
             track.cause,
             track.dialled,
             track.survived,
@@ -431,7 +404,7 @@ class Fold:
         record = Record(
             SINGLE,
             start,
-            start if track.up else None,
+            start if track.shown.state == "Up" else None,
             None,
             None,
             None,
@@ -446,24 +419,25 @@ class Fold:
 
     def _update(self, track: Track, record: Record) -> Record:
         """Take over what party A shows now."""
-        if track.exten == "h":  # hang-up logic runs: the record ends before it
+        shown = track.shown
+        if shown.exten == "h":  # hang-up logic runs: the record ends before it
             return self._close(record, track)
         app, locked = record.app, record.locked
-        if not locked and track.app and (not app or not track.app.lower().startswith("appdial")):
-            app = track.app
+        if not locked and shown.app and (not app or not shown.app.lower().startswith("appdial")):
+            app = shown.app
             locked = app == "Dial"
         answer = record.answer
-        if answer is None and track.up:
+        if answer is None and shown.state == "Up":
             answer = track.last
-        if answer is record.answer and app == record.app and track.exten == record.exten and locked is record.locked:
+        if answer is record.answer and app == record.app and shown.exten == record.exten and locked is record.locked:
             return record
-        return record._replace(app=app, locked=locked, answer=answer, exten=track.exten)
+        return record._replace(app=app, locked=locked, answer=answer, exten=shown.exten)
 
     def _one_party_a(self, key: str, track: Track, record: Record, old: Track) -> tuple[Record, bool]:
         """Show party A to one of its records; says whether the record wants it."""
         state = record.state
         if state == FINAL:
-            return record, track.exten == "h"
+            return record, track.shown.exten == "h"
         if state == PENDING and _moved_on(old, track):
             if record.other is not None:
                 return self._final(key, record, track), False
@@ -511,9 +485,9 @@ class Fold:
         self.rows.append(
             Row(
                 key,
-                track.name,
+                track.shown.name,
                 record.other_name,
-                track.number,
+                track.shown.number,
                 record.exten,
                 record.start,
                 record.answer,
@@ -600,7 +574,7 @@ class Fold:
                         if record.other != member:
                             continue
                     elif self._is_a(key, member):
-                        record = record._replace(other=member, other_name=theirs.name)
+                        record = record._replace(other=member, other_name=theirs.shown.name)
                         self._take(member, key)
                     elif (
                         candidate.other is not None and candidate.other != key and self._is_a(key, candidate.other)
@@ -636,12 +610,12 @@ class Fold:
                 if record.other == member:
                     break
                 if self._is_a(key, member):
-                    self._add(key, member, theirs.name, record)
+                    self._add(key, member, theirs.shown.name, record)
                 elif candidate.other is not None and candidate.other != key:
-                    self._add(member, key, mine.name, candidate)
+                    self._add(member, key, mine.shown.name, candidate)
                 else:
                     self._take(key, member)
-                    self._put(member, at, candidate._replace(other=key, other_name=mine.name, end=None))
+                    self._put(member, at, candidate._replace(other=key, other_name=mine.shown.name, end=None))
                 break
 
     def _add(self, key: str, other: str, other_name: str, beside: Record) -> None:
@@ -654,11 +628,58 @@ class Fold:
         self._tracks[key] = grown._replace(records=(*grown.records[:-1], record))
 
 
-def _moved_on(old: Track, new: Track) -> bool:
+def _moved_on(before: Track, after: Track) -> bool:
     """Whether a channel runs other dialplan than before."""
+    old, new = before.shown, after.shown
     return (
         new.app != old.app
         and not new.app.lower().startswith("appdial")
         and (new.context != old.context or new.exten != old.exten or new.priority != old.priority)
         and new.exten != "h"
+    )
+
+
+def unchanged(segments: Segments, channel: Channel, now: int) -> Segments | None:
+    """Show a channel as it is now, if that changes nothing but the time: most snapshots are of this kind.
+
+    Args:
+        segments: the state before it.
+        channel: the channel as it is now.
+        now: time of the event, Unix milliseconds.
+
+    Returns:
+        The state after it; None if there is more to it, and a `Fold` must do it.
+    """
+    tracks = segments.tracks
+    track = tracks.get(channel.id)
+    if track is None:
+        return None
+    shown = track.shown
+    if (
+        shown.state != channel.state
+        or shown.app != channel.app
+        or shown.exten != channel.exten
+        or shown.priority != channel.priority
+        or shown.context != channel.context
+        or shown.number != channel.number
+    ):
+        return None
+    if track.last == now:
+        return segments
+    return Segments(
+        tracks.set(
+            channel.id,
+            Track(
+                track.created,
+                now,
+                shown,
+                track.cause,
+                track.dialled,
+                track.survived,
+                track.rooted,
+                track.blind,
+                track.records,
+            ),
+        ),
+        segments.others,
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pyrsistent import PClass, PMap, field, pmap
 
-from actors.call.inputs import SegmentEnded
+from actors.call.inputs import Quality, SegmentEnded
 from conf.settings import Bounds, Pbx, Settings
 
 
@@ -118,15 +118,6 @@ class Leg(NamedTuple):
     def person(self) -> bool:
         """Somebody may be at the end of it: it is no half of a Local pair, and no snoop."""
         return self.origin != "snoop" and self.channel[-2:] not in (";1", ";2")
-
-
-class Quality(NamedTuple):
-    """What Asterisk said of a channel's RTP at its end; None where it said nothing."""
-
-    mes: float | None = None
-    jitter_ms: float | None = None
-    loss_percent: float | None = None
-    rtt_ms: float | None = None
 
 
 class Transfer(NamedTuple):

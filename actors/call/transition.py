@@ -14,15 +14,14 @@ answered, or anything else is to be said. Its time is the call's begin all the s
 No clock, no I/O, no logger: time comes with the input.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from actors.call import account
 from actors.call import events as ari
 from actors.call.effects import Ended, Effect, Publish, Unexpected
-from actors.call.inputs import CallInput, ChannelJoined, ChannelMoved, SegmentEnded
-from actors.call.state import Call, Conference, Hold, Leg, Park, Phase, Quality, Queue, Record, Tape, Transfer
+from actors.call.inputs import CallInput, ChannelEnded, ChannelJoined, ChannelMoved, SegmentEnded
+from actors.call.state import Call, Conference, Hold, Leg, Park, Phase, Queue, Record, Tape, Transfer
 
 _LIVE = frozenset({Phase.DOWN, Phase.RINGING, Phase.UP})
 _ANY = frozenset(Phase)
@@ -60,7 +59,7 @@ MOVES: dict[type, Move] = {
     ari.ChannelHangupRequest: Move(_LIVE, frozenset(), ("unparked-call",)),
     ari.ChannelEnteredBridge: Move(_LIVE, frozenset(), ("parked-call", "unparked-call", "left-queue", "joined-conference")),
     ari.ChannelLeftBridge: Move(_LIVE, frozenset(), ("unparked-call", "left-conference")),
-    ari.ChannelDestroyed: Move(
+    ChannelEnded: Move(
         _LIVE,
         frozenset({Phase.ENDED}),
         ("left-queue", "unparked-call", "left-conference", "recording-finished", "finished-call"),
@@ -111,8 +110,8 @@ def _subject(body: Any) -> str:
     """The channel that an input is about."""
     if type(body) is ChannelJoined:
         return body.party.channel_id
-    if type(body) is ChannelMoved:
-        return body.channel_id
+    if type(body) is ChannelMoved or type(body) is ChannelEnded:
+        return str(body.channel_id)
     key: str = body.channel.id
     return key
 
@@ -261,13 +260,13 @@ class _Turn:
 
     def uncounted(self, key: str, body: Any) -> None:
         """A channel beyond the bound on legs: only its end matters."""
-        if isinstance(body, ari.ChannelDestroyed | ChannelMoved):
+        if isinstance(body, ChannelEnded | ChannelMoved):
             self.record = self.record._replace(
                 uncounted=self.record.uncounted - {key}, last_ms=max(self.record.last_ms, self.at)
             )
             self.finish_if_over()
 
-    def destroyed(self, body: ari.ChannelDestroyed, leg: Leg) -> None:
+    def ended(self, body: ChannelEnded, leg: Leg) -> None:
         if leg.queue is not None:
             leg = self.leave_queue(leg, "abandoned")
         if leg.park is not None:
@@ -283,13 +282,16 @@ class _Turn:
                 phase=Phase.ENDED,
                 ended_ms=self.at,
                 cause=body.cause,
-                cause_text=self.text(body.cause_text),
+                cause_text=body.cause_text,
                 bridge=None,
                 held=None,
                 monitors=(),
             )
         )
-        self.record = self.record._replace(last_ms=max(self.record.last_ms, self.at))
+        quality = self.record.quality
+        if body.quality is not None:
+            quality = quality.set(leg.channel, body.quality)
+        self.record = self.record._replace(last_ms=max(self.record.last_ms, self.at), quality=quality)
         self.finish_if_over()
 
     def finish_if_over(self) -> None:
@@ -453,12 +455,6 @@ class _Turn:
         elif body.variable == "PARKER" and park.by is None:
             park = park._replace(by=self.text(body.value))
         self.put(leg._replace(park=park))
-
-    def quality(self, leg: Leg, body: ari.ChannelVarset) -> None:
-        known = self.record.quality.get(leg.channel)
-        made = _quality(known or Quality(), body.variable, body.value)
-        if made != known:
-            self.record = self.record._replace(quality=self.record.quality.set(leg.channel, made))
 
     def dtmf(self, body: ari.ChannelDtmfReceived, leg: Leg) -> None:
         digit = body.digit[:1]
@@ -796,41 +792,6 @@ def _tape_data(
     return {"name": name, "how": how, "channel_id": channel_id, "channel": channel, "bridge_id": bridge}
 
 
-_NUMBER = r"=\s*(-?\d+(?:\.\d+)?)"
-_LOST = re.compile(r"(?:^|;)\s*lp" + _NUMBER)
-_COUNT = re.compile(r"(?:^|;)\s*rxcount" + _NUMBER)
-_JITTER = re.compile(r"avgrxjitter" + _NUMBER)
-_RTT = re.compile(r"avgrtt" + _NUMBER)
-_MES = re.compile(r"avgrxmes" + _NUMBER)
-
-
-def _found(pattern: re.Pattern[str], text: str) -> float | None:
-    match = pattern.search(text)
-    return float(match.group(1)) if match else None
-
-
-def _quality(known: Quality, variable: str, value: str) -> Quality:
-    """Read one of Asterisk's RTPAUDIOQOS variables. Zero MES and zero RTT mean that nothing was measured."""
-    value = value[:512]
-    if variable == "RTPAUDIOQOS":
-        lost, count = _found(_LOST, value), _found(_COUNT, value)
-        if lost is not None and count is not None and lost + count > 0:
-            return known._replace(loss_percent=round(100 * lost / (lost + count), 3))
-    elif variable == "RTPAUDIOQOSJITTER":
-        jitter = _found(_JITTER, value)
-        if jitter is not None:
-            return known._replace(jitter_ms=round(jitter * 1000, 3))
-    elif variable == "RTPAUDIOQOSRTT":
-        rtt = _found(_RTT, value)
-        if rtt:
-            return known._replace(rtt_ms=round(rtt * 1000, 3))
-    else:
-        mes = _found(_MES, value)
-        if mes:
-            return known._replace(mes=round(mes, 3))
-    return known
-
-
 _VARIABLES: dict[str, Callable[[_Turn, Leg, ari.ChannelVarset], None]] = {
     "MIXMONITOR_FILENAME": _Turn.monitor,
     "QUEUEPOSITION": _Turn.queue_position,
@@ -840,10 +801,6 @@ _VARIABLES: dict[str, Callable[[_Turn, Leg, ari.ChannelVarset], None]] = {
     "PARKING_SPACE": _Turn.parking,
     "PARKEDLOT": _Turn.parking,
     "PARKER": _Turn.parking,
-    "RTPAUDIOQOS": _Turn.quality,
-    "RTPAUDIOQOSJITTER": _Turn.quality,
-    "RTPAUDIOQOSRTT": _Turn.quality,
-    "RTPAUDIOQOSMES": _Turn.quality,
 }
 
 _HANDLERS: dict[type, Callable[..., None]] = {
@@ -859,7 +816,7 @@ _HANDLERS: dict[type, Callable[..., None]] = {
     ari.ChannelHangupRequest: _Turn.hangup_requested,
     ari.ChannelEnteredBridge: _Turn.entered,
     ari.ChannelLeftBridge: _Turn.left,
-    ari.ChannelDestroyed: _Turn.destroyed,
+    ChannelEnded: _Turn.ended,
     ari.Dial: _Turn.dial,
     ari.BridgeBlindTransfer: _Turn.blind,
     ari.BridgeAttendedTransfer: _Turn.attended,
