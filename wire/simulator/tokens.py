@@ -26,8 +26,9 @@ from typing import Any
 
 import orjson
 
-STRING = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:)?')
-"""A JSON string; group 2 says that it is a key."""
+_INSIDE = rb'[^"\\]*(?:\\.[^"\\]*)*'
+STRING = re.compile(rb'"(%b)"(\s*:\s*(?:"(%b)")?)?' % (_INSIDE, _INSIDE))
+"""A JSON string: group 2 says that it is a key, group 3 is the key's value where that is a string too."""
 
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
 UNIQUEID = re.compile(r"(.*?)(\d{9,11})\.(\d+)")
@@ -147,7 +148,9 @@ class Vocabulary:
         self._unsure: set[str] = set()
         self._slot_of: dict[str, int] = {}
         self._lengths: tuple[int, ...] = ()
-        self._split: dict[tuple[bool, bytes], tuple[bytes | int, ...] | None] = {}
+        # What each string was cut into, under ID_KEYS and elsewhere; None is left as it is.
+        self._id_parts: dict[bytes, tuple[bytes | int, ...] | None] = {}
+        self._other_parts: dict[bytes, tuple[bytes | int, ...] | None] = {}
 
     def learn(self, event: Mapping[str, Any]) -> None:
         """Note the tokens of one event. All events are learnt before the first is made a template."""
@@ -189,32 +192,34 @@ class Vocabulary:
         slots: list[int] = []
         key = b""
         start = 0
-        memo = self._split
+        id_parts, other_parts = self._id_parts, self._other_parts
         for found in STRING.finditer(raw):
-            if found.group(2) is not None:
-                key = found.group(1)
-                continue
-            content = found.group(1)
+            content, colon, value = found.groups()
+            group = 1
+            if colon is not None:
+                key = content
+                if value is None:
+                    continue
+                content, group = value, 3
+            memo = id_parts if key in ID_KEYS else other_parts
+            if content in memo:
+                parts = memo[content]
+            else:
+                parts = memo[content] = self._parts(memo is id_parts, content)
             if key == b"application":
-                parts: tuple[bytes | int, ...] | None = (APPLICATION,)
+                parts = (APPLICATION,)
             elif key == b"asterisk_id":
                 parts = (ASTERISK,)
-            else:
-                slot = (key in ID_KEYS, content)
-                if slot in memo:
-                    parts = memo[slot]
-                else:
-                    parts = memo[slot] = self._parts(*slot)
             if parts is None:
                 continue
-            pieces.append(raw[start : found.start(1)].replace(b"%", b"%%"))
+            pieces.append(raw[start : found.start(group)].replace(b"%", b"%%"))
             for part in parts:
                 if type(part) is int:
                     pieces.append(b"%b")
                     slots.append(part)
                 else:
                     pieces.append(part.replace(b"%", b"%%"))  # type: ignore[union-attr]
-            start = found.end(1)
+            start = found.end(group)
         pieces.append(raw[start:].replace(b"%", b"%%"))
         return b"".join(pieces), tuple(slots)
 
