@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from actors.messages import JournalNeeded, JournalReaches, LinkChanged, TakeSnapshot
+from actors.rate import Rate
 from actors.worker import WorkerActor
 from supervision.messages import Peer, Place, Start
 from wire.ari.client import AriLink
@@ -44,6 +45,7 @@ class ConnectionActor(WorkerActor):
         self._shown: Described | None = None
         self._reached: Position | None = None
         self._events = 0
+        self._rate = Rate()
         self._connected = self.metrics.gauge(names.ARI_CONNECTED)
         self._connected.set(0)
         self.open_line("doorbell", Place("switchboard", self._pbx.name), lambda _older, newer: newer)
@@ -63,6 +65,7 @@ class ConnectionActor(WorkerActor):
         return {
             "link": None if self._shown is None else asdict(self._shown),
             "events": self._events,
+            "events_per_second": self._rate.look(self._events, time.monotonic()),
             "journal": asdict(health),
         }
 

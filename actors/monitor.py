@@ -12,6 +12,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+import yaml
+
 from actors.messages import Vitals
 from actors.views import crash_detail, crash_summary, health, status, tree_node
 from actors.worker import WorkerActor
@@ -28,6 +31,8 @@ from wire.metrics.statsd import StatsdSender
 
 _ANSWER_LIMIT = 5.0
 """Seconds that a process has to answer a question."""
+_RECENT = 200
+"""Messages looked through for those of one call."""
 _REPORTS_KEPT = 1000
 """Reports of all actors together; a crash report has a few kilobytes."""
 
@@ -182,10 +187,16 @@ class Inspector(api.Backend):
 
     async def call(self, call_id: str, pbx: str | None) -> api.CallDetail:
         found: list[api.CallDetail] = []
+        recent = await self.messages(_RECENT)
         for name in self._names(pbx):
             detail = await self._monitor.ask(Place("switchboard", name), "call", call_id=call_id)
             if detail is not None:
-                found.append(detail)
+                said = {
+                    each["message_id"]: each for each in recent if (each["server"], each["call_id"]) == (name, call_id)
+                }
+                said |= {each["message_id"]: each for each in map(orjson.loads, detail["waiting"])}
+                messages = sorted(said.values(), key=lambda message: message["sequence"])
+                found.append({"summary": detail["summary"], "state": detail["state"], "messages": messages})
         if not found:
             raise api.NotFound(f"there is no call {call_id!r}")
         if len(found) > 1:
@@ -204,8 +215,33 @@ class Inspector(api.Backend):
         os.kill(vitals.pid, 9)
         return {"done": f"killed {identity} (pid {vitals.pid})"}
 
+    async def messages(self, limit: int) -> list[dict[str, Any]]:
+        bodies = await self._monitor.ask(Place("publisher", None), "recent", limit=limit)
+        return [orjson.loads(body) for body in bodies]
+
+    async def outbox_redrive(self, pbx: str | None) -> api.Done:
+        count = 0
+        for name in self._names(pbx):
+            count += await self._monitor.ask(Place("switchboard", name), "outbox_redrive")
+        return {"done": f"{count} parked messages are offered again"}
+
+    async def quarantine(self, pbx: str | None) -> list[api.QuarantineRow]:
+        found: list[api.QuarantineRow] = []
+        for name in self._names(pbx):
+            found.extend(await self._monitor.ask(Place("switchboard", name), "quarantine"))
+        return found
+
+    async def quarantine_show(self, pbx: str, n: int) -> api.QuarantineDetail:
+        [name] = self._names(pbx)
+        detail: api.QuarantineDetail | None
+        detail = await self._monitor.ask(Place("switchboard", name), "quarantine_show", n=n)
+        if detail is None:
+            raise api.NotFound(f"row {n} of {name} is not in quarantine")
+        return detail
+
     async def config(self) -> dict[str, Any]:
-        return {"yaml": show(self._settings)}
+        shown: dict[str, Any] = yaml.safe_load(show(self._settings))
+        return shown
 
     async def crashes(self) -> list[api.Crash]:
         return [crash_summary(*report) for report in self._monitor.reports if report[2].kind is ReportKind.CRASH]

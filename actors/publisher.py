@@ -6,23 +6,27 @@
 A broker that is away is a state of the sink (wire.sink), told to all owners; it costs no restart.
 """
 
+import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from wire.file_sink import FileSink
-
 from actors.base import latest
 from actors.messages import OutcomesCame, SinkChanged
+from actors.rate import Rate
 from actors.worker import WorkerActor
 from conf.settings import Settings
 from supervision.messages import Identity, Peer, Place, Start
 from wire.amqp.link import AmqpSink
+from wire.file_sink import FileSink
 from wire.metrics import names
 from wire.sink import Outcome, Phase, Sink, SinkState, Verdict
 from wire.store.offers import Accepted, Offer
 from wire.store.outbox import Entry
 
+_RECENT = 200
+"""Messages remembered for whoever looks on."""
 _DRAIN_SHARE = 0.6
 """Share of the time that a stop may take in which what is in flight may still be confirmed."""
 
@@ -36,6 +40,9 @@ class PublisherActor(WorkerActor):
         self._settings = start.settings
         self._flying: dict[str, tuple[Place, int]] = {}
         self._owners: dict[Place, Identity] = {}
+        self._recent: deque[bytes] = deque(maxlen=_RECENT)
+        self._rate = Rate()
+        self._state_since_ms = time.time_ns() // 1_000_000
         self._sink = self._make_sink(start.settings)
         self._published = self.metrics.counter(names.MESSAGES_PUBLISHED)
         self._latency = self.metrics.histogram(names.PUBLISH_LATENCY)
@@ -51,13 +58,16 @@ class PublisherActor(WorkerActor):
         self.in_loop(self._sink.close(self._settings.supervision.shutdown * _DRAIN_SHARE))
 
     def details(self) -> dict[str, Any]:
+        confirmed = self._verdicts[Verdict.CONFIRMED].value
         return {
             "sink": self._settings.publisher.sink,
             "state": asdict(self._sink.state),
             "in_flight": self._sink.in_flight,
             "published": int(self._published.value),
-            "confirmed": int(self._verdicts[Verdict.CONFIRMED].value),
+            "confirmed": int(confirmed),
             "returned": int(self._verdicts[Verdict.RETURNED].value),
+            "state_since_ms": self._state_since_ms,
+            "messages_per_second": self._rate.look(confirmed, time.monotonic()),
             "failed": int(self._verdicts[Verdict.FAILED].value),
         }
 
@@ -90,6 +100,7 @@ class PublisherActor(WorkerActor):
         for entry in entries:
             self._flying[entry.message.message_id] = (owner, entry.id)
         self._published.add(len(entries))
+        self._recent.extend(entry.message.body for entry in entries)
         self._sink.publish([entry.message for entry in entries])
 
     def _outcomes_came(self, outcomes: Sequence[Outcome]) -> None:
@@ -121,8 +132,13 @@ class PublisherActor(WorkerActor):
     def from_loop_SinkState(self, state: SinkState) -> None:
         self.metrics.gauge(names.SINK_CONNECTED).set(1 if state.takes_messages else 0)
         self.metrics.gauge(names.SINK_BLOCKED).set(1 if state.phase is Phase.BLOCKED else 0)
+        self._state_since_ms = time.time_ns() // 1_000_000
         for owner in self._owners:
             self.say(f"sink {owner}", SinkChanged(state))
+
+    def query_recent(self, limit: int) -> list[str]:
+        """The last messages given to the sink, oldest first."""
+        return [body.decode() for body in list(self._recent)[-limit:]]
 
 
 class _Batch:

@@ -13,7 +13,7 @@ A row that cannot be folded is set aside (quarantine) in the same transaction th
 import os
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from actors.base import ProcessActor, latest
@@ -23,15 +23,19 @@ from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call.world import World
 from actors.call_system import CallSystem, Poisoned
+from actors.inspection import call_state, call_summary
 from actors.messages import JournalNeeded, JournalReaches, OutcomesCame, SinkChanged
+from conf.settings import Bounds
 from supervision.messages import Identity, Peer, Place, Reported, Start
 from supervision.reasons import SHUTDOWN, Crash
 from wire import log
+from wire.control.api import CallSummary, JournalStatus, OutboxStatus, QuarantineDetail, QuarantineRow
 from wire.message import OutboundMessage
 from wire.metrics import names
 from wire.store.codec import Codec, classes_in
+from wire.store.errors import CodecError
 from wire.store.journal import JournalReader
-from wire.store.ledger import Ledger, Stage, Suspect
+from wire.store.ledger import Ledger, Quarantined, Stage, Suspect
 from wire.store.offers import (
     Accepted,
     Added,
@@ -50,6 +54,7 @@ from wire.store.offers import (
     PublisherUp,
     Returned,
     Tick,
+    Unparked,
     Withdrawn,
 )
 from wire.store.row import Position, Row
@@ -59,11 +64,9 @@ PUBLISHER = Place("publisher", None)
 SNAPSHOT_VERSION = 1
 """Raised when a stored state can no longer be folded further by the code; older snapshots are then passed over."""
 
-_CODEC = Codec(
-    found
-    for name in ("world", "state", "correlation", "segments", "inputs", "events")
-    for found in classes_in(f"actors.call.{name}")
-)
+_STATES = ("world", "state", "correlation", "segments", "inputs", "events")
+_CODEC = Codec([Bounds, *(found for name in _STATES for found in classes_in(f"actors.call.{name}"))])
+"""Which classes a snapshot may hold: those of the call core."""
 _READ_BYTES = 8 * 1024 * 1024
 """Most bytes of journal read at once."""
 _SNAPSHOT_SLICE = 200
@@ -83,7 +86,8 @@ class SwitchboardActor(ProcessActor):
     def start(self, start: Start) -> None:
         self._settings = start.settings
         self._server = start.pbx.name
-        self._ledger = Ledger(start.directory / "ledger.db", start.settings.journal.synchronous)
+        self._path = start.directory / "ledger.db"
+        self._ledger = Ledger(self._path, start.settings.journal.synchronous)
         opened = self._ledger.open()
         if opened.set_aside is not None:
             self.log.error("switchboard.ledger_damaged", set_aside=str(opened.set_aside), damage=opened.damage)
@@ -173,19 +177,30 @@ class SwitchboardActor(ProcessActor):
                 yield True
 
     def _load_snapshot(self, checkpoint: Position | None) -> Generator[bool, None, Position | None]:
-        info = self._ledger.snapshots.latest_complete()
-        if info is None or checkpoint is None or info.version != SNAPSHOT_VERSION:
-            return None
-        for key, blob in self._ledger.snapshots.load(info.id):
-            value = _CODEC.decode(blob)
-            if key == "world":
-                assert isinstance(value, World)
-                self._world = value
-            else:
-                assert isinstance(value, Call)
-                self._calls.restore(key.removeprefix("call:"), value)
-            yield True
-        return info.position
+        while checkpoint is not None and (info := self._ledger.snapshots.latest_complete()) is not None:
+            calls: dict[str, Call] = {}
+            try:
+                if info.version != SNAPSHOT_VERSION:
+                    raise CodecError("snapshot", f"is of version {info.version}, not {SNAPSHOT_VERSION}")
+                for key, blob in self._ledger.snapshots.load(info.id):
+                    value = _CODEC.decode(blob)
+                    if isinstance(value, World):
+                        self._world = value
+                    else:
+                        assert isinstance(value, Call)
+                        calls[key] = value
+                    yield True
+            except CodecError as problem:
+                # Rows since then are still in the journal, which keeps them for as long as this snapshot was there.
+                self.log.error("switchboard.snapshot_refused", position=str(info.position), error=str(problem))
+                self._ledger.snapshots.discard(info.id)
+                self._world = World.new(self._server)
+                continue
+            for call_id, call in calls.items():
+                self._calls.restore(call_id, call)
+                yield True
+            return info.position
+        return None
 
     def _refold(self, position: Position | None, checkpoint: Position) -> Iterator[bool]:
         """Fold rows whose effects are in the outbox already, up to the checkpoint."""
@@ -308,7 +323,7 @@ class SwitchboardActor(ProcessActor):
             self._arrived.update(zip((entry.id for entry in entries), arrived, strict=True))
             self._handle(Added(tuple(entries)))
 
-    def _count_unexpected(self, found: tuple[Unexpected, ...]) -> None:
+    def _count_unexpected(self, found: Sequence[Unexpected]) -> None:
         if self._restoring:
             return
         for each in found:
@@ -328,12 +343,12 @@ class SwitchboardActor(ProcessActor):
     def _write_snapshot(self, position: Position, world: World, calls: dict[str, Call]) -> Iterator[None]:
         snapshots = self._ledger.snapshots
         number = snapshots.begin(position, SNAPSHOT_VERSION, "", _now_ms())
-        snapshots.put(number, [("world", _CODEC.encode(world))])
+        snapshots.put(number, [("", _CODEC.encode(world))])
         yield
         items = list(calls.items())
         for begin in range(0, len(items), _SNAPSHOT_SLICE):
             chosen = items[begin : begin + _SNAPSHOT_SLICE]
-            snapshots.put(number, [(f"call:{call_id}", _CODEC.encode(call)) for call_id, call in chosen])
+            snapshots.put(number, [(call_id, _CODEC.encode(call)) for call_id, call in chosen])
             yield
         snapshots.complete(number, _now_ms())
 
@@ -471,6 +486,75 @@ class SwitchboardActor(ProcessActor):
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
+    def query_calls(self) -> list[CallSummary]:
+        """Every active call, in a line."""
+        return [
+            call_summary(call, self._server, self._calls.generation(call_id))
+            for call_id, call in self._calls.states.items()
+        ]
+
+    def query_call(self, call_id: str) -> dict[str, Any] | None:
+        """One active call in full; None if there is none."""
+        call = self._calls.states.get(call_id)
+        if call is None:
+            return None
+        stream = f"call:{call_id}"
+        waiting = [each.entry.message.body.decode() for each in self._ledger.outbox.listing(stream=stream)]
+        return {
+            "summary": call_summary(call, self._server, self._calls.generation(call_id)),
+            "state": call_state(call),
+            "waiting": waiting,
+        }
+
+    def query_outbox(self) -> OutboxStatus:
+        """How the outbox is."""
+        counts = self._ledger.outbox.counts()
+        return {
+            "owner": str(self.identity.place),
+            "depth": counts.waiting + counts.parked,
+            "oldest_ms": counts.oldest_waiting_ms,
+            "streams": self._offers.in_flight,
+            "in_flight": self._offers.in_flight,
+            "parked": counts.parked,
+            "bytes": self._path.stat().st_size,
+        }
+
+    def query_outbox_redrive(self) -> int:
+        """Offer parked messages again; how many there were."""
+        with self._ledger.transaction():
+            ids = self._ledger.outbox.unpark()
+        self._handle(Unparked(tuple(ids)))
+        return len(ids)
+
+    def query_journal(self) -> JournalStatus:
+        """Range and size of the journal, and how far it is folded."""
+        found = self._reader.range()
+        return {
+            "pbx": self._server,
+            "uuid": found.last.uuid if found.last else "",
+            "first_n": found.first.n if found.first else 0,
+            "last_n": found.last.n if found.last else 0,
+            "rows": found.last.n - found.first.n + 1 if found.first and found.last else 0,
+            "bytes": found.bytes,
+            "segments": found.segments,
+            "first_ms": found.first_ms,
+            "last_ms": found.last_ms,
+            "folded_n": self._position.n if self._position else 0,
+            "lost": 0,
+        }
+
+    def query_quarantine(self) -> list[QuarantineRow]:
+        """Rows in quarantine, oldest first."""
+        return [_quarantine_row(self._server, each) for each in self._ledger.quarantine.listing(rows=1000)]
+
+    def query_quarantine_show(self, n: int) -> QuarantineDetail | None:
+        """One of them in full; None if row `n` is not there."""
+        for each in self._ledger.quarantine.listing(rows=1000):
+            if each.row.n == n:
+                body = each.row.body.decode("utf-8", "replace")
+                return {"row": _quarantine_row(self._server, each), "body": body, "traceback": each.traceback}
+        return None
+
     def query_census(self) -> dict[str, int]:
         """Calls that ought to have an actor, and actors that there are."""
         return self._calls.census()
@@ -478,6 +562,17 @@ class SwitchboardActor(ProcessActor):
     def query_kill_call(self, call_id: str) -> bool:
         """End a call's actor at once; its supervisor starts a successor. False if there is no such call."""
         return self._calls.kill(call_id)
+
+
+def _quarantine_row(server: str, each: Quarantined) -> QuarantineRow:
+    return {
+        "pbx": server,
+        "n": each.row.n,
+        "at_ms": each.row.at_ms,
+        "call_id": each.call_id,
+        "where": each.stage,
+        "error": each.error,
+    }
 
 
 def _now_ms() -> int:

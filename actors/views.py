@@ -163,7 +163,7 @@ def _supervisor(node: api.Node, seen: dict[str, Any], vitals: AllVitals) -> None
         place = Place(child["role"], child["pbx"])
         below = _node(str(place), child["kind"], child["role"], child["pbx"])
         for key in ("pid", "state", "generation", "restarts", "since_ms", "last_exit", "probe_age_seconds"):
-            below[key] = child[key]  # type: ignore[literal-required]  # the keys are the same on purpose
+            below[key] = child[key]
         below["lag_seconds"] = child["lag_seconds"]
         details = _details(vitals, place)
         if "node" in details:

@@ -164,6 +164,8 @@ class _Tree:
                 self._answered = time.monotonic()
                 _log.info("arimond.started", root=body.pid, admin=self._host.admin_pid)
                 return
+            if isinstance(body, Farewell):
+                raise TreeLost(f"Root could not be started: {body.reason}")
             self._look_for_deaths()
         if not told.stop:
             raise TreeLost(f"not started within {BOOT_LIMIT:.0f} s")

@@ -48,7 +48,6 @@ class Demo:
 
     def __exit__(self, *_exception: object) -> None:
         self.stop_traffic()
-        self._end(self._view)
         if self._given is None:
             shutil.rmtree(self.directory, ignore_errors=True)
         else:
@@ -67,7 +66,8 @@ class Demo:
             raise RuntimeError(f"the simulator ended with exit code {self._simulator.returncode}: {self._said()}")
 
     def stop_traffic(self) -> None:
-        """Stop the simulator: nothing more comes, its log is complete."""
+        """End the view, then the simulator: nothing more comes, its log is complete."""
+        self._end(self._view)
         self._end(self._simulator)
         self._simulator = None
 
