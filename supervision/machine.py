@@ -124,8 +124,8 @@ def _take(turn: Turn, given: Input) -> None:
         case ChildStarted() | ChildIgnored() | ChildStartFailed():
             turn.start_answered(given)
         case ChildExited(id, generation, reason):
-            if turn.exit_awaited(id, generation, reason) or not turn.runs(id, generation):
-                return
+            if turn.exit_awaited(id, generation, reason) or not turn.runs(id, generation) or id in turn.dead:
+                return  # dealt with, of an earlier life, or told before: the first reason is the one that counts
             if turn.outstanding is not None:
                 turn.dead = turn.dead.set(id, reason)
             _in_turn(turn, given)

@@ -253,7 +253,8 @@ class Turn:
     def restart(self, child: Child) -> None:
         counted, tolerated = self.count_restart(child)
         if tolerated:
-            self.store(counted)
+            # Stopped, not restarting: if another of its group fails to start first, it waits for that one as all do.
+            self.store(replace(counted, state=ChildState.STOPPED, retry=None))
             group = self.group(child)
             self.stop(_others(group, child), ThenStart(group))
             return
