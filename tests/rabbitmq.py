@@ -115,6 +115,7 @@ class RabbitMQ:
         self._cookie = secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
         self._vhosts = 0
+        self._calls = 0
         # The kernel kills a child with PDEATHSIG when the *thread* that made it ends: so one thread, which lives as
         # long as the broker, makes all of them.
         self._spawner = ThreadPoolExecutor(1, "rabbitmq-spawner")
@@ -264,7 +265,10 @@ class RabbitMQ:
         Raises:
             RuntimeError: it did not evaluate.
         """
-        command = ["erl_call", "-c", self._cookie, "-address", f"127.0.0.1:{self._dist_port}", "-e"]
+        # A name per call: all would be c17, and the broker refuses a c17 while it has not seen the last one go.
+        self._calls += 1
+        address = f"127.0.0.1:{self._dist_port}"
+        command = ["erl_call", "-h", f"test{self._calls}", "-c", self._cookie, "-address", address, "-e"]
         done = subprocess.run(command, input=f"{expression}.\n", capture_output=True, text=True, timeout=60)
         if done.returncode or not done.stdout.startswith("{ok,"):
             raise RuntimeError(f"{expression}: {done.stdout}{done.stderr}")

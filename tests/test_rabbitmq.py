@@ -12,8 +12,6 @@ import pytest
 
 from tests.rabbitmq import RabbitMQ
 
-pytestmark = pytest.mark.xdist_group("rabbitmq")
-
 
 def _listening_on() -> dict[str, str]:
     """Address by socket inode, of every listening TCP socket; addresses as the kernel's hex."""

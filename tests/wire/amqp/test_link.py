@@ -12,8 +12,6 @@ from tests.rabbitmq import RabbitMQ, Vhost
 from tests.wire.amqp.conftest import Consumer, Running, message
 from wire.sink import Outcome, Phase, Verdict
 
-pytestmark = pytest.mark.xdist_group("rabbitmq")
-
 Run = Callable[[Settings], Awaitable[Running]]
 Make = Callable[..., Settings]
 
