@@ -96,7 +96,8 @@ async def read(case: Case, ws: aiohttp.ClientWebSocketResponse[bool], pid: int, 
     took = now - measured
     used = 100 * (cpu_seconds(pid) - cpu) / took
     late = statistics.quantiles(gaps, n=100)[98] if len(gaps) > 100 else max(gaps, default=0.0)
-    return f"{case.name:26} {frames / took:>11,.0f} {size / took / 1e6:>8.1f} {used:>7.0f} {memory_mb(pid):>8.0f} {late:>9.1f}"
+    cost = f"{used:>7.0f} {memory_mb(pid):>8.0f} {late:>9.1f}"
+    return f"{case.name:26} {frames / took:>11,.0f} {size / took / 1e6:>8.1f} {cost}"
 
 
 def cpu_seconds(pid: int) -> float:

@@ -105,6 +105,7 @@ class Pbx:
         self.begun = 0
         """Runs begun."""
         self.accepting = True
+        self.stopped = False
         self._minter = Minter(seed)
         self._epoch = time.monotonic() if epoch is None else epoch
         self._up = asyncio.Event()
@@ -157,8 +158,11 @@ class Pbx:
             self._server = None
 
     async def stop(self) -> None:
-        """Close everything; the log is complete afterwards."""
+        """Close everything; the log is complete afterwards. What is being played ends where it is."""
         self.flush()
+        self.stopped = True
+        self._up.set()
+        self._unpaused.set()
         self.faults.release()
         self.refuse()
         for link in list(self.links):
@@ -254,7 +258,7 @@ class Pbx:
         return self.is_up and self._unpaused.is_set()
 
     async def wait_until_running(self) -> None:
-        while not self.running:
+        while not (self.running or self.stopped):
             await self._up.wait()
             await self._unpaused.wait()
 

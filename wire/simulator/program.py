@@ -150,8 +150,12 @@ class Stage(Protocol):
     def running(self) -> bool:
         """Whether anything happens: the PBX is up and not paused."""
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it is all over."""
+
     async def wait_until_running(self) -> None:
-        """Wait for `running`."""
+        """Wait for `running`, or for `stopped`."""
 
     async def wait_for_client(self) -> None:
         """Wait until a client gets events."""
@@ -173,7 +177,7 @@ class Stage(Protocol):
 
 
 async def perform(stage: Stage, program: Program) -> Played:
-    """Play a programme to its end.
+    """Play a programme to its end, or until the stage is stopped.
 
     Everything happens in recorded time: a heap has the next moment of each run, and the runs' bursts are interleaved
     as their recorded times say. The wall clock only decides how long to wait for the next one.
@@ -190,12 +194,13 @@ async def perform(stage: Stage, program: Program) -> Played:
     for _ in range(1 if program.every is not None else program.lanes):
         heap.append((0.0, sequence, None, 0.0))
         sequence += 1
-    while heap:
+    while heap and not stage.stopped:
         if not stage.running:
             stage.flush()
             before = clock()
             await stage.wait_until_running()
             pace.forgive(clock() - before)
+            continue
         if pace.wait(heap[0][0], clock()) > 0:
             stage.flush()
             await stage.drain()

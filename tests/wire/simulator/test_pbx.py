@@ -1,7 +1,10 @@
 """Clients of a simulated PBX."""
 
+import asyncio
+import base64
 from typing import Any
 
+import aiohttp
 import orjson
 
 from wire.simulator import Simulator
@@ -90,3 +93,31 @@ async def test_verbatim_frames_are_the_recording(sim: Simulator, client: Any) ->
     events = await ear.heard(28)
     assert events[0]["channel"]["id"] == "1795337611.8"
     assert events[0]["timestamp"] == "2026-11-22T08:53:31.646+0000"
+
+
+async def test_a_slow_reader_may_be_cut_off_as_asterisk_does(client: Any) -> None:
+    """Who reads nothing for 100 ms with 4 MiB waiting is cut; it reads the backlog, then EOF, no close frame."""
+    async with Simulator(slow_reader="cut") as sim:
+        client.url = sim.url
+        headers = {"Authorization": "Basic " + base64.b64encode(b"arimon:arimon").decode()}
+        ws = await client.session.ws_connect(
+            f"{sim.url}/events?app=slow&subscribeAll=true", headers=headers, max_msg_size=0
+        )
+        await sim.play("01_inbound", rate=150_000, loops=1000)
+        assert [act["act"] for act in sim.pbxs[0].log.acts if act["act"] == "cut-off"] == ["cut-off"]
+        frames = 0
+        async with asyncio.timeout(10):
+            while (await ws.receive()).type is aiohttp.WSMsgType.TEXT:
+                frames += 1
+        assert ws.close_code == 1006
+        assert frames == sim.pbxs[0].log.count < sim.pbxs[0].happened
+
+
+async def test_what_is_being_played_ends_with_the_simulator() -> None:
+    """A programme that would go on for ever comes back when everything is closed."""
+    async with Simulator() as sim:
+        playing = asyncio.create_task(sim.play("04_busy", loops=None, speed=10))
+        while not sim.pbxs[0].happened:  # noqa: ASYNC110 (there is nothing else to wait for)
+            await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        assert (await playing)[0].events > 0

@@ -20,6 +20,7 @@ class Stage:
     runs: list[Run] = field(default_factory=list)
     accepting: bool = True
     running: bool = True
+    stopped: bool = False
     most: int = 0
     live: int = 0
 
