@@ -80,7 +80,7 @@ def figures(status: Status) -> Text:
     down = [pbx["name"] for pbx in status["pbx"] if pbx["link"]["state"] != "connected"]
     line = Text.assemble(
         (show.clean(status["application"]), "bold"),
-        f" · {calls} calls · {events:.0f} events/s · {status['publisher']['messages_per_second']:.1f} messages/s · "
+        f" · calls: {calls} · {events:.0f} events/s · {status['publisher']['messages_per_second']:.1f} messages/s · "
         f"{status['publisher']['confirmed']} confirmed · {len(status['pbx']) - len(down)} of {len(status['pbx'])} PBXs",
     )
     for problem in status["problems"]:

@@ -207,13 +207,17 @@ def _call_node(one: CallSummary) -> Node:
     }
 
 
+def _counted(calls: int) -> str:
+    return "1 call" if calls == 1 else f"{calls} calls"
+
+
 def _node(node: Node, now_ms: float) -> Text:
     name = node["path"].partition("/call/")[2] if node["kind"] == "call" else node["role"]
     label = Text.assemble((clean(name), "bold" if node["kind"] == "supervisor" else ""))
     if node["kind"] == "supervisor" and node["pbx"]:
         label.append(f" {clean(node['pbx'])}", style="bold")
     if node["kind"] == "calls":
-        label.append(f" {clean(node['path'].rpartition('/')[2])}: {node['calls']} calls")
+        label.append(f" {clean(node['path'].rpartition('/')[2])}: {_counted(node['calls'] or 0)}")
         return label
     label.append("  ").append_text(state(node["state"]))
     facts = []
@@ -230,7 +234,7 @@ def _node(node: Node, now_ms: float) -> Text:
     if node["lag_seconds"] is not None:
         facts.append(f"lag {node['lag_seconds'] * 1000:.0f} ms")
     if node["calls"] is not None:
-        facts.append(f"{node['calls']} calls")
+        facts.append(_counted(node["calls"]))
     if facts:
         label.append("  " + " · ".join(facts), style="dim")
     budget = node["budget"]
