@@ -16,15 +16,15 @@ Every process counts for itself; Monitor merges and hands on once per `statsd.in
 event.
 
 **StatsD** (`statsd:`, by UDP): `<prefix>.<pbx>.<name>.<label values>`, as in `arimon.pbx1.events.StasisStart`. Without
-`<pbx>` for what belongs to no PBX (Publisher, Monitor, …). Characters other than letters, digits, `_` and `-` become `_`.
-A counter is sent as what came since the last flush, a gauge as it is. A histogram is sent as gauges `<name>.p50`, `.p95`
-and `.p99` in **milliseconds** over the interval, and a counter `<name>.count`; a quantile is off by at most 4.5 %.
+`<pbx>` for what belongs to no PBX (Publisher, Monitor, …). Characters other than letters, digits, `_` and `-` become
+`_`. A counter is sent as what came since the last flush, a gauge as it is. A histogram is sent as gauges `<name>.p50`,
+`.p95` and `.p99` in **milliseconds** over the interval, and a counter `<name>.count`; a quantile is off by at most 4.5 %.
 
-**Prometheus** (`monitoring.metrics`): `arimon_<name>{pbx="…", <labels>}`, counters as `arimon_<name>_total`, histograms with
-buckets, in seconds.
+**Prometheus** (`monitoring.metrics`): `arimon_<name>{pbx="…", <labels>}`, counters as `arimon_<name>_total`, histograms
+with buckets, in seconds.
 
-A metric takes up to 200 different label values; further ones are counted together as `other`. What a process has counted
-when it dies is kept; its gauges go with it.
+A metric takes up to 200 different label values; further ones are counted together as `other`. What a process has
+counted when it dies is kept; its gauges go with it. `deploy/grafana.json` is a dashboard for Graphite's series.
 """
 
 TITLES = {
