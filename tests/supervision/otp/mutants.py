@@ -69,12 +69,6 @@ MUTANTS = (
     ),
     Mutant("temporary children are remembered", "turn", "if self.simple or is_temporary(child):", "if self.simple:"),
     Mutant("a dead child is told to stop", "turn", "elif id in self.dead:", "elif False:"),
-    Mutant(
-        "a stopped group member counts as restarting",
-        "turn",
-        "self.store(replace(counted, state=ChildState.STOPPED, retry=None))",
-        "self.store(counted)",
-    ),
     Mutant("every child is significant", "turn", "if not child.spec.significant:", "if False:"),
     Mutant("the first significant end is the last", "turn", "next(others, None) is None", "True"),
     Mutant(

@@ -129,7 +129,7 @@ def draw_supervisor(pick: Pick, depth: int) -> SupervisorSpec:
         auto_shutdown=auto,
         children=tuple(draw_child(pick, id, auto, strategy, depth) for id in "abcd"[:count]),
     )
-    return spoilt(pick, spec) if depth == 0 and pick.rarely(25) else spec
+    return spoilt(pick, spec) if depth == 0 and pick.rarely(15) else spec
 
 
 def draw_child(pick: Pick, id: str, auto: AutoShutdown, strategy: Strategy, depth: int) -> ChildSpec:
@@ -171,8 +171,10 @@ def spoilt_children(child: ChildSpec) -> list[ChildSpec]:
 def draw_step(pick: Pick, world: World, number: int) -> Step:
     starts = list(world.starts)
     told = [path for path in world.living if path in world.told]
-    if starts and not pick.rarely(4):
+    if starts and not pick.rarely(3):
         return draw_answer(pick, world, pick.one(starts))
+    if starts and not pick.rarely(2):
+        return draw_call(pick, world, pick.one(starts)[:-1], number)
     if told and not pick.rarely(3):
         return end_child(pick.one(told), pick.one(("shutdown", "shutdown", "normal", "{shutdown,x}", "boom", "killed")))
     free = [path for path in world.living if path not in world.told]
@@ -226,7 +228,7 @@ def draw_static_call(pick: Pick, world: World, where: Path, state: State, number
     id = pick.one([*state.order, *stopped, *starting, "e", "z"])
     kinds = ("start", "terminate", "restart", "delete", "which", "count", "spec")
     # What waits while a restart is under way is where a mistake hides best.
-    match pick.one(("terminate", "restart", "delete", "which") if starting else kinds):
+    match pick.one(("terminate", "restart", "delete", "which", "count") if starting else kinds):
         case "start":
             spec = draw_child(pick, id, AutoShutdown(state.spec.auto_shutdown), Strategy.ONE_FOR_ONE, 1)
             if pick.rarely(6):

@@ -1,19 +1,10 @@
 """The comparison with Erlang/OTP would find a mistake in our machine."""
 
-import random
-
 import pytest
 
-from tests.supervision.otp.erlang import Erlang
 from tests.supervision.otp.mutants import MUTANTS, Mutant, mutated
-from tests.supervision.otp.scenarios import Pick, Scenario, play, run
+from tests.supervision.otp.scenarios import Scenario, run
 from tests.supervision.otp.world import World
-
-
-@pytest.fixture(scope="session")
-def recorded(erlang: Erlang) -> list[Scenario]:
-    """Scenarios and what Erlang answered."""
-    return [play(Pick(random.Random(number).choice), erlang.tell, World()) for number in range(500)]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
