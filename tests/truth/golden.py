@@ -88,17 +88,18 @@ def path(name: str) -> Path:
     return FOLDER / f"{name}.txt"
 
 
-def difference(name: str) -> str:
+def difference(name: str, lines: Iterable[bytes]) -> str:
     """How what is published for a recording differs from its golden file.
 
     Args:
         name: The recording's name.
+        lines: Its messages.
 
     Returns:
         A unified diff; empty if there is no difference.
     """
     golden = path(name).read_text(encoding="utf-8") if path(name).exists() else ""
-    told = render(run.replayed(name))
+    told = render(lines)
     return "\n".join(difflib.unified_diff(golden.splitlines(), told.splitlines(), "golden", "now", lineterm=""))
 
 
@@ -118,9 +119,9 @@ def main() -> int:
         if asked.update:
             FOLDER.mkdir(exist_ok=True)
             path(name).write_text(render(run.replayed(name)), encoding="utf-8")
-        elif difference(name):
+        elif told := difference(name, run.replayed(name)):
             differences += 1
-            print(f"== {name}\n{difference(name)}")
+            print(f"== {name}\n{told}")
     return 1 if differences else 0
 
 

@@ -37,6 +37,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -519,11 +520,15 @@ def watched(name: str, folder: Path = recordings.FOLDER) -> list[tuple[int, int]
     return found
 
 
+@cache
 def read(name: str, folder: Path = recordings.FOLDER) -> Oracle:
     """What Asterisk wrote about a recording.
 
     Args:
         name: The recording's name.
         folder: Where it is.
+
+    Returns:
+        The oracle; nobody changes it.
     """
     return Oracle(recordings.cel(name, folder), recordings.cdr(name, folder), watched(name, folder))

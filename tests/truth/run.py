@@ -1,14 +1,26 @@
 """Runs a recording through arimon. The one place here that knows how; the checker does not."""
 
-import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from actors.call import replay as core
 from conf.settings import Settings
 from tests.truth import recordings
 
 SERVER = "pbx1"
 """`server` in the messages."""
+
+
+def replay(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """The messages that arimon publishes for frames.
+
+    Args:
+        frames: Recorded lines.
+
+    Returns:
+        JSON lines, in order.
+    """
+    return core.replay(frames, SERVER, Settings())
 
 
 def replayed(name: str, folder: Path = recordings.FOLDER) -> Iterator[bytes]:
@@ -21,6 +33,4 @@ def replayed(name: str, folder: Path = recordings.FOLDER) -> Iterator[bytes]:
     Returns:
         JSON lines, in order.
     """
-    replay = importlib.import_module("actors.call.replay")
-    lines: Iterator[bytes] = replay.replay(recordings.frames(name, folder), SERVER, Settings())
-    return lines
+    return replay(recordings.frames(name, folder))
