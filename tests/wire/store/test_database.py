@@ -69,7 +69,7 @@ def test_settings_of_a_writer(tmp_path: Path) -> None:
         for name in ("journal_mode", "synchronous", "journal_size_limit")
     ]
     connection.close()
-    assert found == ["wal", 2, 8 * 1024 * 1024]
+    assert found == ["wal", 2, 16_000 * 4096]
 
 
 def test_schema_grows_by_steps(tmp_path: Path) -> None:
