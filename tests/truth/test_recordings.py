@@ -2,11 +2,14 @@
 
 import json
 from functools import cache
+from typing import Any
 
 import pytest
 
 from tests.truth import account, checker, golden, oracle, recordings, report, run
+from tests.truth.mutation import mutations, spoils
 from tests.truth.sabotage import SABOTAGE, Sabotage, judge
+from wire.schemas import schemas
 
 NAMES = recordings.names()
 
@@ -34,6 +37,21 @@ def test_messages_are_those_of_the_golden_file(name: str) -> None:
 def test_each_golden_file_has_its_recording() -> None:
     """No golden file outlives its recording."""
     assert sorted(path.stem for path in golden.FOLDER.glob("*.txt")) == NAMES
+
+
+def test_every_operation_of_a_call_occurs_and_a_mutated_message_is_not_valid() -> None:
+    """The recordings show each operation that a PBX alone can cause; spoilt in any one place it is refused."""
+    samples: dict[str, dict[str, Any]] = {}
+    for name in NAMES:
+        if not name.startswith(("19c", "23", "24")):
+            for message in map(json.loads, published(name)):
+                samples.setdefault(message["operation"]["type"], message)
+    of_calls = {name for name in schemas().operations if schemas().documents[name]["x-stream"] == "call"}
+    assert set(samples) == of_calls - {"call-amended"}
+    for message in samples.values():
+        assert schemas().errors(message) == []
+        accepted = [what for what, spoilt in mutations(message) if spoils(what) and not schemas().errors(spoilt)]
+        assert accepted == []
 
 
 @pytest.mark.parametrize("name", ["07_dtmf_during_call", "11_attended_transfer"])
