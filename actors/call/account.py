@@ -40,7 +40,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 def is_trunk(call: Call, leg: Leg) -> bool:
     """Whether a leg leads to the outside world."""
-    rules = call.rules
+    rules = call.identity.rules
     if rules.trunks:
         return any(fnmatchcase(leg.endpoint, pattern) for pattern in rules.trunks)
     return _pattern(rules.trunk_contexts).search(leg.context) is not None
@@ -52,7 +52,7 @@ def _elder(leg: Leg) -> tuple[int, int]:
 
 def oldest(call: Call) -> Leg | None:
     """The call's oldest channel: the one whose id it bears, if it is there."""
-    root: Leg | None = call.legs.get(call.call_id)
+    root = call.legs.get(call.call_id)
     if root is None and call.legs:
         root = min(call.legs.values(), key=_elder)
     return root
@@ -98,8 +98,8 @@ def _reached(call: Call) -> Leg | None:
     """The leg of the party who was called: who answered first, else who was dialled last; never who called."""
     caller = origin_leg(call)
     people = [leg for leg in _people(call) if leg is not caller and leg.origin in ("dialled", "originated")]
-    if call.record.reached is not None:
-        answered: Leg | None = call.legs.get(call.record.reached[0])
+    if call.life.reached is not None:
+        answered = call.legs.get(call.life.reached[0])
         if answered is not None and answered is not caller:
             return answered
     for leg in people:
@@ -120,8 +120,8 @@ def destiny(call: Call) -> str | None:
         return second.wanted or second.number or None
     exten = root.exten
     if exten in ("", "s") or exten[0] in "*#":
-        if call.record.reached is not None and call.record.reached[0] != root.channel_id:
-            return call.record.reached[1] or exten or None
+        if call.life.reached is not None and call.life.reached[0] != root.channel_id:
+            return call.life.reached[1] or exten or None
         met = _reached(call)
         if met is not None and (met.number or met.wanted):
             return met.number or met.wanted
@@ -142,7 +142,7 @@ def direction(call: Call) -> str:
 def disposition(call: Call) -> str:
     """How the call went."""
     root = oldest(call)
-    if call.record.reached is not None or (root is not None and root.alone):
+    if call.life.reached is not None or (root is not None and root.alone):
         return "ANSWERED"
     if hangup_by(call) == "origin":
         return "CANCELLED"
@@ -272,10 +272,10 @@ def _tape(one: Tape) -> dict[str, Any]:
 
 def mask(call: Call, digits: str) -> str:
     """Digits as they may be shown."""
-    if call.rules.mask_dtmf:
+    if call.identity.rules.mask_dtmf:
         return "*" * len(digits)
-    if call.rules.mask_dtmf_pattern:
-        return _pattern(call.rules.mask_dtmf_pattern).sub(lambda match: "*" * len(match.group()), digits)
+    if call.identity.rules.mask_dtmf_pattern:
+        return _pattern(call.identity.rules.mask_dtmf_pattern).sub(lambda match: "*" * len(match.group()), digits)
     return digits
 
 
@@ -297,7 +297,7 @@ def received(call: Call) -> dict[str, Any]:
 
 def finished(call: Call) -> dict[str, Any]:
     """Data of `finished-call`."""
-    record = call.record
+    life = call.life
     root = oldest(call)
     assert root is not None
     number, name = origin(call)
@@ -312,19 +312,19 @@ def finished(call: Call) -> dict[str, Any]:
         "answered": answered_ms is not None,
         "started_at": rfc3339(begin),
         "answered_at": maybe_rfc3339(answered_ms),
-        "ended_at": rfc3339(record.last_ms),
-        "duration_seconds": seconds(record.last_ms - begin),
-        "talk_seconds": seconds(talk_ms(record.segments)),
+        "ended_at": rfc3339(life.last_ms),
+        "duration_seconds": seconds(life.last_ms - begin),
+        "talk_seconds": seconds(talk_ms(life.segments)),
         "cause": _cause(root),
         "hangup_by": hangup_by(call),
-        "merged_into": record.merged_into,
+        "merged_into": life.merged_into,
         "legs": [leg_data(leg) for leg in sorted(call.legs.values(), key=_elder) if leg.origin != "snoop"],
-        "segments": [_segment(one) for one in sorted(record.segments, key=lambda one: one.start_ms)],
-        "transfers": [_transfer(one) for one in record.transfers],
-        "holds": [_hold(one) for one in record.holds],
-        "dtmf": mask(call, record.digits),
-        "quality": {channel: quality._asdict() for channel, quality in sorted(record.quality.items())},
-        "recordings": [_tape(one) for one in record.tapes],
+        "segments": [_segment(one) for one in sorted(life.segments, key=lambda one: one.start_ms)],
+        "transfers": [_transfer(one) for one in life.transfers],
+        "holds": [_hold(one) for one in life.holds],
+        "dtmf": mask(call, life.digits),
+        "quality": {channel: quality._asdict() for channel, quality in sorted(life.quality)},
+        "recordings": [_tape(one) for one in life.tapes],
     }
 
 

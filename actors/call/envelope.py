@@ -107,7 +107,16 @@ def envelope(
         body = {"operation": {"type": operation}, "payload": payload | data}
     key = f"{stream[: stream.index(':')]}.{server}.{operation}"
     return OutboundMessage(
-        identity, form, server, stream, sequence, operation, call_id, timestamp_ms, key, orjson.dumps(body, None, _OPTIONS)
+        identity,
+        form,
+        server,
+        stream,
+        sequence,
+        operation,
+        call_id,
+        timestamp_ms,
+        key,
+        orjson.dumps(body, None, _OPTIONS),
     )
 
 

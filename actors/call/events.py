@@ -10,6 +10,7 @@ fault at all and becomes `UnknownEvent`, so that it can be counted.
 Source: `ari/api-docs/events.json` and what Asterisk 22 really sent (`tests/traces`).
 """
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
@@ -377,11 +378,17 @@ def _connected_line(f: dict[str, Any], at: int) -> Event:
     return ChannelConnectedLine(at, _channel(f["channel"]))
 
 
+_MEASURED = re.compile("[1-9]")
+"""A round trip of zero and a score of zero mean that nothing was measured."""
+
+
 def _varset(f: dict[str, Any], at: int) -> Event | None:
-    variable = f["variable"].lstrip("_")
-    if variable not in VARIABLES or "channel" not in f:  # a global variable has no channel
+    if "channel" not in f:  # a global variable
         return None
-    return ChannelVarset(at, _channel(f["channel"]), variable, f["value"])
+    variable, value = f["variable"], f["value"]
+    if variable in ("RTPAUDIOQOSRTT", "RTPAUDIOQOSMES") and not _MEASURED.search(value):
+        return None
+    return ChannelVarset(at, _channel(f["channel"]), variable, value)
 
 
 def _dtmf(f: dict[str, Any], at: int) -> Event:
@@ -441,7 +448,9 @@ def _attended(f: dict[str, Any], at: int) -> Event:
 
 
 def _dial(f: dict[str, Any], at: int) -> Event:
-    return Dial(at, _maybe(f.get("caller")), _channel(f["peer"]), f["dialstatus"], f["dialstring"], _maybe(f.get("forwarded")))
+    return Dial(
+        at, _maybe(f.get("caller")), _channel(f["peer"]), f["dialstatus"], f["dialstring"], _maybe(f.get("forwarded"))
+    )
 
 
 def _recording(f: dict[str, Any], at: int) -> Event:
@@ -506,7 +515,7 @@ def interpret(frame: object, at_ms: int) -> Event | None:
         if kind in IRRELEVANT:
             return None
         return UnknownEvent(_timestamp(frame, at_ms), str(kind)[:64])  # type: ignore[arg-type]
-    if kind == "ChannelVarset" and frame.get("variable") not in VARIABLES:  # type: ignore[attr-defined]
+    if decoder is _varset and frame.get("variable") not in VARIABLES:  # type: ignore[attr-defined]
         return None
     try:
         return decoder(frame, _timestamp(frame, at_ms))  # type: ignore[arg-type]

@@ -83,7 +83,7 @@ def fold(call: Call | None, routed: Routed, server: str, settings: Settings) -> 
 
 def degrade(call: Call) -> Call:
     """Mark a call of which an input was set aside: from here on its messages say `degraded`."""
-    return call if call.degraded else call.set(degraded=True)
+    return call if call.degraded else call.set(life=call.life._replace(degraded=True))
 
 
 def amended(

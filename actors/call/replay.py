@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator
 import orjson
 
 from actors.call import host
+from actors.call.events import DecodeError, interpret
 from actors.call.inputs import Routed
 from actors.call.state import Call
-from actors.call.world import Rejected, Step, World, step, step_frame
+from actors.call.world import Rejected, Step, World, step, step_event
 from conf.settings import Settings
 from wire.message import OutboundMessage
 from wire.store.row import Kind, Row
@@ -57,27 +58,33 @@ class Replay:
             if line.strip():
                 self._reject(Rejected(n, "not-json", str(error)))
             return []
+        frame = told
         if type(told) is dict:
             if "event" in told and "t" in told:
-                return self._take(step_frame(self.world, n, 0, told["event"], self.settings), n)
-            if "kind" in told and "n" in told:
+                frame = told["event"]
+            elif "kind" in told and "n" in told:
                 row = _row(told)
                 if row is not None:
                     return self._take(step(self.world, row, self.settings), n)
                 self._reject(Rejected(n, "not-a-row", "n, at_ms, kind, and body or text are needed"))
                 return []
-        return self._take(step_frame(self.world, n, 0, told, self.settings), n)
+        try:
+            event = interpret(frame, 0)
+        except DecodeError as error:
+            self._reject(Rejected(n, error.reason, error.detail))
+            return []
+        if event is None:
+            return []
+        return self._take(step_event(self.world, n, event, self.settings), n)
 
     def _take(self, done: Step, n: int) -> list[OutboundMessage]:
-        self.world = done.world
-        if done.rejected is not None:
-            self._reject(done.rejected._replace(n=n))
-            return []
-        for report in done.reports:
+        self.world, routed, messages, reports, rejected = done
+        if rejected is not None:
+            self._reject(rejected._replace(n=n))
+        for report in reports:
             self.counts[f"unexpected:{report.what}"] += 1
-        messages = done.pbx_messages
-        for routed in done.routed:
-            messages.extend(self._deliver(routed))
+        for one in routed:
+            messages.extend(self._deliver(one))
         return messages
 
     def _deliver(self, routed: Routed) -> tuple[OutboundMessage, ...]:

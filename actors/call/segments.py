@@ -37,7 +37,13 @@ STATES = ("single", "dial", "pending", "bridge", "parked", "final")
 CAUSES = {17: "BUSY", 34: "CONGESTION", 3: "FAILED", 20: "FAILED", 16: "NO ANSWER", 19: "NO ANSWER"}
 """Hang-up cause → disposition of a record that no dial has decided; every other cause says NO ANSWER."""
 
-STATUSES = {"ANSWER": "ANSWERED", "BUSY": "BUSY", "CANCEL": "NO ANSWER", "NOANSWER": "NO ANSWER", "CONGESTION": "CONGESTION"}
+STATUSES = {
+    "ANSWER": "ANSWERED",
+    "BUSY": "BUSY",
+    "CANCEL": "NO ANSWER",
+    "NOANSWER": "NO ANSWER",
+    "CONGESTION": "CONGESTION",
+}
 """Dial's dialstatus → disposition; every other one says FAILED."""
 
 UNDECIDED = frozenset({"RINGING", "PROCEEDING", "PROGRESS"})
@@ -576,9 +582,7 @@ class Fold:
                     elif self._is_a(key, member):
                         record = record._replace(other=member, other_name=theirs.shown.name)
                         self._take(member, key)
-                    elif (
-                        candidate.other is not None and candidate.other != key and self._is_a(key, candidate.other)
-                    ):
+                    elif candidate.other is not None and candidate.other != key and self._is_a(key, candidate.other):
                         record = record._replace(other=candidate.other, other_name=candidate.other_name)
                         self._take(candidate.other, key)
                         found = True

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 from actors.call import account
 from actors.call import events as ari
-from actors.call.effects import Ended, Effect, Publish, Unexpected
+from actors.call.effects import Effect, Ended, Publish, Unexpected
+from actors.call.envelope import rfc3339
 from actors.call.inputs import CallInput, ChannelEnded, ChannelJoined, ChannelMoved, SegmentEnded
-from actors.call.state import Call, Conference, Hold, Leg, Park, Phase, Queue, Record, Tape, Transfer
+from actors.call.state import Call, Conference, Hold, Leg, Park, Phase, Queue, Tape, Transfer
 
 _LIVE = frozenset({Phase.DOWN, Phase.RINGING, Phase.UP})
 _ANY = frozenset(Phase)
@@ -30,7 +31,8 @@ _STATES = {"Ringing": Phase.RINGING, "Up": Phase.UP}
 """ARI's channel state → phase; every other state is DOWN."""
 
 _PASSING = frozenset(
-    "Answer Dial AppDial AppDial2 AppQueue Gosub Goto GotoIf Hangup NoOp Progress Proceeding Return Ringing Set UserEvent".split()
+    {"Answer", "Dial", "AppDial", "AppDial2", "AppQueue", "Gosub", "Goto", "GotoIf", "Hangup", "NoOp", "Progress"}
+    | {"Proceeding", "Return", "Ringing", "Set", "UserEvent"}
 )
 """Applications that are no reason to be Up: they lead somewhere else."""
 
@@ -57,7 +59,9 @@ MOVES: dict[type, Move] = {
     ari.ChannelHold: Move(_LIVE, frozenset(), ("held-call",)),
     ari.ChannelUnhold: Move(_LIVE, frozenset(), ("resumed-call",)),
     ari.ChannelHangupRequest: Move(_LIVE, frozenset(), ("unparked-call",)),
-    ari.ChannelEnteredBridge: Move(_LIVE, frozenset(), ("parked-call", "unparked-call", "left-queue", "joined-conference")),
+    ari.ChannelEnteredBridge: Move(
+        _LIVE, frozenset(), ("parked-call", "unparked-call", "left-queue", "joined-conference")
+    ),
     ari.ChannelLeftBridge: Move(_LIVE, frozenset(), ("unparked-call", "left-conference")),
     ChannelEnded: Move(
         _LIVE,
@@ -97,7 +101,7 @@ def transition(call: Call, given: CallInput) -> tuple[Call, list[Effect]]:
         leg = turn.legs.get(key)
         phase = leg.phase if leg is not None else Phase.ABSENT
         if phase not in move.phases:
-            if key in turn.record.uncounted:
+            if key in turn.life.uncounted:
                 turn.uncounted(key, body)
             else:
                 return call, [Unexpected(f"{phase}-leg", kind.__name__, key, "no such move")]
@@ -135,66 +139,61 @@ def diagram() -> str:
 class _Turn:
     """One input's work: changes are gathered here and become one new state at the end."""
 
-    __slots__ = ("at", "before", "effects", "legs", "record", "recovered", "sequence")
+    __slots__ = ("at", "before", "bounds", "effects", "legs", "life", "recovered", "sequence")
 
     def __init__(self, call: Call, given: CallInput) -> None:
         self.before = call
         self.at = given.at_ms
         self.recovered = given.recovered
-        self.legs = call.legs
-        self.record: Record = call.record
-        self.sequence: int = call.sequence
+        self.life = life = call.life
+        self.legs = life.legs
+        self.sequence = life.sequence
+        self.bounds = call.identity.rules.bounds
         self.effects: list[Effect] = []
 
     def done(self) -> tuple[Call, list[Effect]]:
-        before = self.before
-        if self.legs is before.legs and self.record is before.record and self.sequence == before.sequence:
-            return before, self.effects
+        life = self.before.life
+        if self.legs is life.legs and self.life is life and self.sequence == life.sequence:
+            return self.before, self.effects
         return self.now(), self.effects
 
     def now(self) -> Call:
         """The state as it is at this moment."""
-        return self.before.set(
-            legs=self.legs,
-            record=self.record,
-            sequence=self.sequence,
-            degraded=self.before.degraded or self.record.overflow > 0,
-        )
+        return self.before.lived(self.life._replace(legs=self.legs, sequence=self.sequence))
 
     # -- saying things --------------------------------------------------------------------------------------------
 
     def say(self, operation: str, data: dict[str, Any], at_ms: int | None = None) -> None:
-        if not self.record.announced:
+        if not self.life.announced:
             self.announce()
         self.publish(operation, data, self.at if at_ms is None else at_ms)
 
     def announce(self) -> None:
         """Say `received-call`, unless it was said."""
-        if self.record.announced or not self.legs:
+        if self.life.announced or not self.legs:
             return
-        self.record = self.record._replace(announced=True)
+        self.life = self.life._replace(announced=True)
         call = self.now()
         self.publish("received-call", account.received(call), account.started_ms(call))
 
     def publish(self, operation: str, data: dict[str, Any], at_ms: int) -> None:
         self.sequence += 1
-        degraded = self.before.degraded or self.record.overflow > 0
-        self.effects.append(Publish(operation, self.sequence, at_ms, data, self.recovered, degraded))
+        self.effects.append(Publish(operation, self.sequence, at_ms, data, self.recovered, self.life.degraded))
 
     def report(self, what: str, event: str, where: str, detail: str) -> None:
         self.effects.append(Unexpected(what, event, where, detail))
 
     def put(self, leg: Leg) -> None:
-        self.legs = self.legs.set(leg.channel_id, leg)
+        self.legs = {**self.legs, leg.channel_id: leg}
 
     def text(self, text: str) -> str:
         """A text of the PBX's, bounded."""
-        return text[: self.before.rules.bounds.text]
+        return text[: self.bounds.text]
 
     def overflow(self, what: str, where: str) -> None:
         """Something was dropped because of a bound: counted, and said as `degraded`."""
-        self.record = self.record._replace(overflow=self.record.overflow + 1)
-        if self.record.overflow == 1:
+        self.life = self.life._replace(overflow=self.life.overflow + 1, degraded=True)
+        if self.life.overflow == 1:
             self.report("overflow", what, where, "a bound of the configuration was reached; the account is incomplete")
 
     def seconds(self, since_ms: int) -> float:
@@ -208,8 +207,8 @@ class _Turn:
 
     def joined(self, body: ChannelJoined, leg: Leg | None) -> None:
         party = body.party
-        if leg is None and len(self.legs) >= self.before.rules.bounds.legs:
-            self.record = self.record._replace(uncounted=self.record.uncounted | {party.channel_id})
+        if leg is None and len(self.legs) >= self.bounds.legs:
+            self.life = self.life._replace(uncounted=self.life.uncounted | {party.channel_id})
             self.overflow("legs", party.channel_id)
             return
         self.put(
@@ -253,16 +252,14 @@ class _Turn:
         if leg.monitors:
             self.close_tapes(leg, "moved")
         self.put(leg._replace(phase=Phase.MOVED, moved_to=body.to_call, held=None, monitors=(), queue=None, park=None))
-        self.record = self.record._replace(
-            merged_into=body.to_call, last_ms=max(self.record.last_ms, self.at)
-        )
+        self.life = self.life._replace(merged_into=body.to_call, last_ms=max(self.life.last_ms, self.at))
         self.finish_if_over()
 
     def uncounted(self, key: str, body: Any) -> None:
         """A channel beyond the bound on legs: only its end matters."""
         if isinstance(body, ChannelEnded | ChannelMoved):
-            self.record = self.record._replace(
-                uncounted=self.record.uncounted - {key}, last_ms=max(self.record.last_ms, self.at)
+            self.life = self.life._replace(
+                uncounted=self.life.uncounted - {key}, last_ms=max(self.life.last_ms, self.at)
             )
             self.finish_if_over()
 
@@ -288,14 +285,14 @@ class _Turn:
                 monitors=(),
             )
         )
-        quality = self.record.quality
+        quality = self.life.quality
         if body.quality is not None:
-            quality = quality.set(leg.channel, body.quality)
-        self.record = self.record._replace(last_ms=max(self.record.last_ms, self.at), quality=quality)
+            quality = (*quality, (leg.channel, body.quality))
+        self.life = self.life._replace(last_ms=max(self.life.last_ms, self.at), quality=quality)
         self.finish_if_over()
 
     def finish_if_over(self) -> None:
-        if self.record.uncounted:
+        if self.life.uncounted:
             return
         for leg in self.legs.values():
             if not account.over(leg):
@@ -371,13 +368,13 @@ class _Turn:
             return
         number = leg.number if leg is not None else self.text(peer.number)
         endpoint = leg.endpoint if leg is not None else _endpoint(self.text(peer.name))
-        if leg is None and self.record.reached is not None and self.record.reached[0] == peer.id:
+        if leg is None and self.life.reached is not None and self.life.reached[0] == peer.id:
             return
         number = number or (leg.wanted if leg is not None else None) or ""
         if leg is not None:
             self.put(leg._replace(reached=True))
-        if self.record.reached is None:
-            self.record = self.record._replace(reached=(peer.id, number, endpoint))
+        if self.life.reached is None:
+            self.life = self.life._replace(reached=(peer.id, number, endpoint))
         self.say(
             "answered-call",
             {
@@ -403,7 +400,9 @@ class _Turn:
         if leg.park is not None and leg.park.until_ms is not None:
             leg = self.unpark(leg, "timeout" if leg.source is None else "abandoned", None)
         if leg.queue is not None and app != "Queue":
-            leg = self.leave_queue(leg, "abandoned" if body.channel.exten == "h" or leg.source is not None else "continue")
+            leg = self.leave_queue(
+                leg, "abandoned" if body.channel.exten == "h" or leg.source is not None else "continue"
+            )
         if app == "Queue" and leg.queue is None and body.channel.exten != "h":
             name = self.text(body.app_data.partition(",")[0])
             leg = leg._replace(queue=Queue(name, self.at, None, None), app=app)
@@ -458,9 +457,9 @@ class _Turn:
 
     def dtmf(self, body: ari.ChannelDtmfReceived, leg: Leg) -> None:
         digit = body.digit[:1]
-        digits = self.record.digits + digit
-        if len(self.record.digits) < self.before.rules.bounds.dtmf:
-            self.record = self.record._replace(digits=digits)
+        digits = self.life.digits + digit
+        if len(self.life.digits) < self.bounds.dtmf:
+            self.life = self.life._replace(digits=digits)
         else:
             self.overflow("dtmf", leg.channel)
         self.say(
@@ -495,10 +494,10 @@ class _Turn:
         )
 
     def add_hold(self, hold: Hold) -> None:
-        if len(self.record.holds) >= self.before.rules.bounds.entries:
+        if len(self.life.holds) >= self.bounds.entries:
             self.overflow("holds", hold.channel)
             return
-        self.record = self.record._replace(holds=(*self.record.holds, hold))
+        self.life = self.life._replace(holds=(*self.life.holds, hold))
 
     def leave_queue(self, leg: Leg, outcome: str) -> Leg:
         queue = leg.queue
@@ -521,8 +520,8 @@ class _Turn:
 
     def park(self, leg: Leg, bridge: ari.Bridge) -> Leg:
         by = None
-        if self.record.transfers:
-            last = self.record.transfers[-1]
+        if self.life.transfers:
+            last = self.life.transfers[-1]
             if last.transferred == _party(leg) and self.at - last.at_ms < 5000:
                 by = last.by
         lot = self.text(bridge.name) or None
@@ -609,8 +608,8 @@ class _Turn:
         """A member took the call from the queue."""
         queue = leg.queue
         assert queue is not None
-        if queue.member is None and self.record.reached is not None:
-            leg = leg._replace(queue=queue._replace(member=self.record.reached[2]))
+        if queue.member is None and self.life.reached is not None:
+            leg = leg._replace(queue=queue._replace(member=self.life.reached[2]))
         return self.leave_queue(leg, "answered")
 
     def join_conference(self, leg: Leg, bridge: ari.Bridge) -> None:
@@ -682,14 +681,12 @@ class _Turn:
 
     def transferred(self, kind: str, by: str, transferred: str, to: str, result: str) -> None:
         outcome = "success" if result == "Success" else "failed"
-        if len(self.record.transfers) >= self.before.rules.bounds.entries:
+        if len(self.life.transfers) >= self.bounds.entries:
             self.overflow("transfers", by)
         else:
             transfer = Transfer(kind, self.at, by, transferred, to, outcome)
-            self.record = self.record._replace(transfers=(*self.record.transfers, transfer))
-        self.say(
-            "transferred-call", {"kind": kind, "by": by, "from": transferred, "to": to, "result": outcome}
-        )
+            self.life = self.life._replace(transfers=(*self.life.transfers, transfer))
+        self.say("transferred-call", {"kind": kind, "by": by, "from": transferred, "to": to, "result": outcome})
 
     def named(self, channel: ari.Channel) -> str:
         """A party as transfers name it: by number, else by channel."""
@@ -717,7 +714,7 @@ class _Turn:
         leg = self.legs.get(channel_id) if channel_id is not None else None
         channel = leg.channel if leg is not None else None
         running = next(
-            (tape for tape in self.record.tapes if tape.how == "ari" and tape.name == name and tape.result is None), None
+            (tape for tape in self.life.tapes if tape.how == "ari" and tape.name == name and tape.result is None), None
         )
         if body.event == "RecordingStarted":
             if running is None:  # a bridge's recording events come twice
@@ -736,17 +733,17 @@ class _Turn:
         )
 
     def tape(self, tape: Tape) -> None:
-        if len(self.record.tapes) >= self.before.rules.bounds.entries:
+        if len(self.life.tapes) >= self.bounds.entries:
             self.overflow("recordings", tape.name)
             return
-        self.record = self.record._replace(tapes=(*self.record.tapes, tape))
+        self.life = self.life._replace(tapes=(*self.life.tapes, tape))
 
     def end_tape(self, tape: Tape, result: str) -> None:
         ended = tape._replace(to_ms=self.at, result=self.text(result))
-        self.record = self.record._replace(tapes=tuple(ended if one is tape else one for one in self.record.tapes))
+        self.life = self.life._replace(tapes=tuple(ended if one is tape else one for one in self.life.tapes))
 
     def close_tapes(self, leg: Leg, result: str) -> None:
-        for tape in self.record.tapes:
+        for tape in self.life.tapes:
             if tape.how == "mixmonitor" and tape.channel_id == leg.channel_id and tape.result is None:
                 self.end_tape(tape, result)
 
@@ -760,17 +757,17 @@ class _Turn:
 
     def said_recorded(self, tape: Tape, cause: str | None) -> None:
         data = _tape_data(tape.name, tape.how, tape.channel_id, tape.channel, tape.bridge)
-        data["started_at"] = account.rfc3339(tape.from_ms)
+        data["started_at"] = rfc3339(tape.from_ms)
         data["seconds"] = self.seconds(tape.from_ms)
         data["result"] = tape.result
         data["cause"] = self.text(cause) if cause else None
         self.say("recording-finished", data)
 
     def segment(self, body: SegmentEnded) -> None:
-        if len(self.record.segments) >= self.before.rules.bounds.segments:
+        if len(self.life.segments) >= self.bounds.segments:
             self.overflow("segments", body.channel)
             return
-        self.record = self.record._replace(segments=(*self.record.segments, body))
+        self.life = self.life._replace(segments=(*self.life.segments, body))
 
 
 def _endpoint(channel: str) -> str:
@@ -786,9 +783,7 @@ def _is_purpose(app: str) -> bool:
     return app != "" and app not in _PASSING
 
 
-def _tape_data(
-    name: str, how: str, channel_id: str | None, channel: str | None, bridge: str | None
-) -> dict[str, Any]:
+def _tape_data(name: str, how: str, channel_id: str | None, channel: str | None, bridge: str | None) -> dict[str, Any]:
     return {"name": name, "how": how, "channel_id": channel_id, "channel": channel, "bridge_id": bridge}
 
 

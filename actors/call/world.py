@@ -86,40 +86,32 @@ def step(world: World, row: Row, settings: Settings) -> Step:
             event = events.decode(row)
         except events.DecodeError as error:
             return Step(world, [], [], [], Rejected(row.n, error.reason, error.detail))
-        return _happened(world, row.n, event, settings)
+        return _nothing(world) if event is None else step_event(world, row.n, event, settings)
     fold = _ROWS.get(row.kind)
     return fold(world, row, settings) if fold is not None else _nothing(world)
-
-
-def step_frame(world: World, n: int, at_ms: int, frame: object, settings: Settings) -> Step:
-    """Fold a frame whose JSON has been read already; otherwise as `step`.
-
-    Args:
-        world: the state before it.
-        n: its row.
-        at_ms: when we had it, Unix milliseconds.
-        frame: what its JSON says.
-        settings: what is configured.
-
-    Returns:
-        The state after it, and what came of it.
-    """
-    try:
-        event = events.interpret(frame, at_ms)
-    except events.DecodeError as error:
-        return Step(world, [], [], [], Rejected(n, error.reason, error.detail))
-    return _happened(world, n, event, settings)
 
 
 def _nothing(world: World) -> Step:
     return Step(world, [], [], [], None)
 
 
-def _happened(world: World, n: int, event: events.Event | None, settings: Settings) -> Step:
-    if event is None:
-        return _nothing(world)
-    correlation, routed, reports = correlate(world.correlation, event, n, settings.call.bounds)
-    return Step(World(world[0], correlation, world[2], world[3], world[4]), routed, [], reports, None)
+def step_event(world: World, n: int, event: events.Event, settings: Settings, recovered: bool = False) -> Step:
+    """Fold one event, however it was come by.
+
+    Args:
+        world: the state before it.
+        n: the row that it came in.
+        event: the event.
+        settings: what is configured.
+        recovered: the event was inferred after a gap.
+
+    Returns:
+        The state after it, and what came of it.
+    """
+    correlation, routed, reports = correlate(world[1], event, n, settings.call.bounds, recovered)
+    if correlation is not world[1]:
+        world = World(world[0], correlation, world[2], world[3], world[4])
+    return Step(world, routed, [], reports, None)
 
 
 def say(world: World, row: Row, operation: str, data: dict[str, Any], settings: Settings) -> Step:
