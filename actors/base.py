@@ -303,7 +303,7 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         else:
             try:
                 answer = Answer(message.reference, handler(**message.arguments))
-            except Exception as problem:  # noqa: BLE001  # a question changes nothing, so it must not kill who is asked
+            except Exception as problem:  # a question changes nothing, so it must not kill who is asked
                 self.log.error("actor.question_failed", name=message.name, error=repr(problem), exc_info=problem)
                 answer = Answer(message.reference, problem=f"{self.identity.place} could not answer: {problem!r}")
         self.send(sender.address, Letter(sender.identity, self.identity, answer))

@@ -45,6 +45,7 @@ class _Resident:
 
     address: ActorAddress
     generation: int
+    """1 for the call's first actor."""
 
 
 class CallSystem:
@@ -154,8 +155,8 @@ class CallSystem:
             match answer:
                 case Folded() | Degraded():
                     found = answer
-                case CallIs(call_id, resident, generation, reason):
-                    self._moved_in(call_id, resident, generation, reason)
+                case CallIs(call_id, resident, reason):
+                    self._moved_in(call_id, resident, reason)
                 case CallGivenUp(call_id, reason):
                     self._reason = reason
                     if (gone := self._residents.pop(call_id, None)) is not None:
@@ -165,13 +166,13 @@ class CallSystem:
             answer = self._system.listen(None)
         return found
 
-    def _moved_in(self, call_id: str, address: ActorAddress, generation: int, reason: Reason | None) -> None:
+    def _moved_in(self, call_id: str, address: ActorAddress, reason: Reason | None) -> None:
         before = self._residents.get(call_id)
         if before is not None:
             self._prune(before.address)
             self.restarts += 1
             self._reason = reason
-        self._residents[call_id] = _Resident(address, generation)
+        self._residents[call_id] = _Resident(address, 1 if before is None else before.generation + 1)
 
     def _prune(self, address: ActorAddress) -> None:
         registry = self._system._systemBase.actorRegistry

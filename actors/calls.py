@@ -57,7 +57,6 @@ class CallIs:
 
     call_id: str
     address: ActorAddress
-    generation: int
     reason: Reason | None
     """Why its predecessor ended; None for the first."""
 
@@ -224,7 +223,7 @@ class CallsActor(Actor):  # type: ignore[misc]
                 self._by_address[address.actorAddressString] = call_id
                 state = self._begin.states.get(call_id)
                 self.send(address, _Birth(call_id, state, self._begin.server, self._begin.settings))
-                self.send(self._host, CallIs(call_id, address, generation, self._reason if again else None))
+                self.send(self._host, CallIs(call_id, address, self._reason if again else None))
                 self._give(ChildStarted(call_id, generation))
             case StopChild(call_id, _) | KillChild(call_id, _):
                 if call_id in self._addresses:

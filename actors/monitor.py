@@ -23,7 +23,7 @@ from conf.settings import Settings
 from supervision.messages import Answer, Identity, Peer, Place, Query, Reported, Start
 from supervision.reports import Report, ReportKind
 from wire.control import api
-from wire.control.server import ControlServer
+from wire.control.server import ControlServer, ControlSocketError
 from wire.metrics import names
 from wire.metrics.collector import Collector, Source
 from wire.metrics.http import Health, MonitoringServer
@@ -78,7 +78,11 @@ class MonitorActor(WorkerActor):
         except OSError as problem:
             # Somebody else has the port: the calls matter more than being asked about them over HTTP.
             self.log.error("monitor.http_refused", error=str(problem))
-        await control.start()
+        self.log.info("monitor.http", **{f"monitoring_{name}": url for name, url in monitoring.addresses.items()})
+        try:
+            await control.start()
+        except ControlSocketError as problem:
+            self.log.error("monitor.control_refused", error=str(problem))
         statsd = asyncio.create_task(self._send_statsd()) if self._settings.statsd.enabled else None
         await self._stopped.wait()
         if statsd is not None:

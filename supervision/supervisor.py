@@ -65,6 +65,8 @@ class _Child:
     """A process of ours, from its fork to its death."""
 
     id: str
+    generation: int
+    """The machine's, which counts all starts; `identity.generation` counts those of this child, for people."""
     identity: Identity
     type: ChildType
     address: ActorAddress
@@ -101,7 +103,6 @@ class Supervisor(ProcessActor):
         self._machine = machine.new(
             self._spec,
             str(self.identity.place),
-            generation=self._first_generation(),
             seed=int.from_bytes(os.urandom(4), "little"),
         )
         self.open_line("reports", MONITOR, lambda older, newer: Reported((older.reports + newer.reports)[-100:]))
@@ -155,17 +156,18 @@ class Supervisor(ProcessActor):
     def _start_child(self, command: StartChild) -> None:
         start = command.spec.start
         assert isinstance(start, Start)
-        identity = Identity(start.place.role, start.place.pbx, command.generation)
+        if command.again:
+            self._restarts[command.id] = self._restarts.get(command.id, 0) + 1
+            self.metrics.counter(names.RESTARTS, start.place.role).add()
+        generation = self._first_generation() + 1 + self._restarts.get(command.id, 0)
+        identity = Identity(start.place.role, start.place.pbx, generation)
         address = self.createActor(start.actor)
         # Thespian does not tell the pid of the process that it has just forked, but keeps it here.
         pid = self._myRef._child_procs[-1].childProc.pid
         pidfd = links.open_pidfd(pid)
         assert pidfd is not None, "a child that nobody has waited for has a pidfd, dead or alive"
-        child = _Child(command.id, identity, command.spec.type, address, pid, pidfd, _wall_ms())
+        child = _Child(command.id, command.generation, identity, command.spec.type, address, pid, pidfd, _wall_ms())
         self._children[command.id] = child
-        if command.again:
-            self._restarts[command.id] = self._restarts.get(command.id, 0) + 1
-            self.metrics.counter(names.RESTARTS, start.place.role).add()
         self.watch(pidfd, lambda: self._died(child))
         self.send(address, Init(identity, self.identity, self.myAddress, start))
 
@@ -177,11 +179,11 @@ class Supervisor(ProcessActor):
         self._last_exit[child.id] = str(reason)
         if child.peer is not None or child.below:
             self._peers_moved()
-        self._give(ChildExited(child.id, child.identity.generation, reason))
+        self._give(ChildExited(child.id, child.generation, reason))
 
     def _child(self, id: str, generation: int) -> _Child | None:
         child = self._children.get(id)
-        return child if child is not None and child.identity.generation == generation else None
+        return child if child is not None and child.generation == generation else None
 
     def _by_identity(self, identity: Identity) -> _Child | None:
         for child in self._children.values():
@@ -208,8 +210,8 @@ class Supervisor(ProcessActor):
     def _report(self, report: Report) -> None:
         shown = report.as_dict()
         kind = shown.pop("report")
-        # In a log line `generation` is the writer's own.
-        shown["child_generation"] = shown.pop("generation", None)
+        # In a log line `generation` is the writer's own, and the machine's means nothing to people.
+        shown.pop("generation", None)
         write = self.log.info if report.kind is ReportKind.PROGRESS else self.log.warning
         write(f"supervision.{kind}", **shown)
         self.say("reports", Reported(((_wall_ms(), report),)))
@@ -261,7 +263,7 @@ class Supervisor(ProcessActor):
             return
         child.peer = sender
         self._peers_moved()
-        self._give(ChildStarted(child.id, child.identity.generation))
+        self._give(ChildStarted(child.id, child.generation))
 
     def receive_PeersBelow(self, message: PeersBelow, sender: Peer) -> None:
         child = self._by_identity(sender.identity)
@@ -277,12 +279,12 @@ class Supervisor(ProcessActor):
 
     def receive_ProbeAnswered(self, message: ProbeAnswered, sender: Peer) -> None:
         child = self._by_identity(sender.identity)
-        if child is None or child.identity.generation != message.token:
+        if child is None or child.generation != message.token:
             return
         child.answered_at = time.monotonic()
         if child.probed_at is not None:
             child.lag, child.probed_at = child.answered_at - child.probed_at, None
-        self._give(ChildAnswered(child.id, child.identity.generation))
+        self._give(ChildAnswered(child.id, child.generation))
 
 
 def _now_ms() -> int:

@@ -252,7 +252,8 @@ def marked(mark: str) -> list[int]:
 
 
 def _environment(mark: str) -> dict[str, str]:
-    return os.environ | {"ARIMON_TEST_MARK": mark, "PYTHONPATH": str(ROOT)}
+    # SPT_NOENV: setproctitle would write process titles over the environment that the mark is found in.
+    return os.environ | {"ARIMON_TEST_MARK": mark, "PYTHONPATH": str(ROOT), "SPT_NOENV": "1"}
 
 
 def _flat(node: Node) -> Iterator[Node]:
