@@ -18,7 +18,7 @@ event.
 **StatsD** (`statsd:`, by UDP): `<prefix>.<pbx>.<name>.<label values>`, as in `arimon.pbx1.events.StasisStart`. Without
 `<pbx>` for what belongs to no PBX (Publisher, Monitor, …). Characters other than letters, digits, `_` and `-` become
 `_`. A counter is sent as what came since the last flush, a gauge as it is. A histogram is sent as gauges `<name>.p50`,
-`.p95` and `.p99` in **milliseconds** over the interval, and a counter `<name>.count`; a quantile is off by at most 4.5 %.
+`.p95` and `.p99` in **milliseconds** over the interval (off by at most 4.5 %), and a counter `<name>.count`.
 
 **Prometheus** (`monitoring.metrics`): `arimon_<name>{pbx="…", <labels>}`, counters as `arimon_<name>_total`, histograms
 with buckets, in seconds.
