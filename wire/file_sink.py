@@ -133,7 +133,7 @@ class FileSink:
         self._failures = 0
         self._waiting: dict[str, tuple[OutboundMessage, float]] = {}  # given, not yet in a write; by message_id
         self._writing: dict[str, tuple[OutboundMessage, float]] = {}
-        self._refused: list[Outcome] = []
+        self._refused: dict[str, Outcome] = {}  # decided and not yet told: in flight as far as the owner knows
         self._retry_at = 0.0
         self._error: Exception | None = None
         self._news = asyncio.Event()
@@ -148,21 +148,22 @@ class FileSink:
 
     @property
     def in_flight(self) -> int:
-        """Messages given and not yet written."""
-        return len(self._waiting) + len(self._writing)
+        """Messages without an outcome that the owner has heard of."""
+        return len(self._waiting) + len(self._writing) + len(self._refused)
 
     def publish(self, batch: Sequence[OutboundMessage]) -> None:
         """Have these messages written. See `wire.sink.Sink.publish`."""
         now = time.monotonic()
         takes = self._state.takes_messages and not self._closing
         for message in batch:
-            if message.message_id in self._waiting or message.message_id in self._writing:
+            key = message.message_id
+            if key in self._waiting or key in self._writing or key in self._refused:
                 continue
             if takes:
-                self._waiting[message.message_id] = (message, now)
+                self._waiting[key] = (message, now)
             else:
                 why = self._state.reason or ("closing" if self._closing else self._state.phase)
-                self._refuse(Outcome(message.message_id, Verdict.FAILED, why, 0.0))
+                self._refuse(Outcome(key, Verdict.FAILED, why, 0.0))
         if self._waiting:
             self._news.set()
 
@@ -256,10 +257,10 @@ class FileSink:
         """Outcomes without a write; told by the loop's next turn, all together."""
         if not self._refused:
             asyncio.get_running_loop().call_soon(self._tell_refused)
-        self._refused.append(outcome)
+        self._refused[outcome.message_id] = outcome
 
     def _tell_refused(self) -> None:
-        refused, self._refused = self._refused, []
+        refused, self._refused = list(self._refused.values()), {}
         try:
             if refused:
                 self._on_outcomes(refused)

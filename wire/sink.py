@@ -9,8 +9,8 @@ not confirmed still lies in its owner's outbox, which offers it again after FAIL
     await sink.close(5.0)                                     # drains; run() returns
 
 Every message given to `publish` gets exactly one outcome, always later (never from inside `publish`), coalesced:
-one call of `on_outcomes` per loop iteration that had any. **One message_id is in flight once.** A second `publish`
-of an id that is in flight is ignored: the outcome of the first is the outcome of both.
+one call of `on_outcomes` per loop iteration that had any. **One message_id is in flight once**, from `publish` until
+`on_outcomes` was told of it. A second `publish` of it meanwhile is ignored: the first one's outcome is that of both.
 
 A sink that is not up answers FAILED at once and keeps nothing, so its owner offers again when `on_state` says
 CONNECTED. A FAILED while CONNECTED (the broker nacked, a confirm timed out) says nothing about the next message; the

@@ -229,6 +229,19 @@ async def test_one_id_is_in_flight_once(start: Start, path: Path) -> None:
     assert len(running.outcomes) == 2
 
 
+async def test_an_id_is_in_flight_until_its_outcome_is_told(start: Start, path: Path) -> None:
+    """Refused and offered again within one turn of the loop: one outcome, not two."""
+    path.mkdir(parents=True)
+    running = await start()
+    await running.phase(Phase.BACKING_OFF)
+    running.sink.publish([message(1), message(1)])
+    running.sink.publish([message(1)])
+    await running.until(lambda: bool(running.outcomes))
+    path.rmdir()
+    assert await running.write(message(2)) == [Verdict.CONFIRMED]
+    assert [outcome.message_id for outcome in running.outcomes] == ["id1", "id2"]
+
+
 async def test_closing_drains(start: Start, path: Path) -> None:
     """close() writes what was given, fails what comes later, and run() returns."""
     running = await start()

@@ -69,8 +69,8 @@ class AmqpSink:
         )
         self._state = SinkState(Phase.DISCONNECTED)
         self._flights = Flights()
-        self._outcomes: list[Outcome] = []
-        self._flush_due = False
+        self._outcomes: list[Outcome] = []  # decided and not yet told
+        self._untold: set[str] = set()  # their ids, which are in flight as far as the owner knows
         self._draining: asyncio.Future[None] | None = None
         self._protocol: _Protocol | None = None
         self._dialling: asyncio.Task[None] | None = None
@@ -87,8 +87,8 @@ class AmqpSink:
 
     @property
     def in_flight(self) -> int:
-        """Messages sent and not yet settled."""
-        return len(self._flights)
+        """Messages without an outcome that the owner has heard of."""
+        return len(self._flights) + len(self._untold)
 
     def publish(self, batch: Sequence[OutboundMessage]) -> None:
         """Send these messages in one write. See `wire.sink.Sink.publish`."""
@@ -96,7 +96,7 @@ class AmqpSink:
         takes = self._state.takes_messages and self._draining is None
         chunks = []
         for message in batch:
-            if message.message_id in self._flights:
+            if message.message_id in self._flights or message.message_id in self._untold:
                 continue
             if not takes:
                 why = self._state.reason or ("closing" if self._draining else self._state.phase)
@@ -292,14 +292,14 @@ class AmqpSink:
     # Verdicts ---------------------------------------------------------------------------------------------------
 
     def _outcome(self, outcome: Outcome) -> None:
-        self._outcomes.append(outcome)
-        if not self._flush_due:
-            self._flush_due = True
+        if not self._outcomes:
             asyncio.get_running_loop().call_soon(self._flush)
+        self._outcomes.append(outcome)
+        self._untold.add(outcome.message_id)
 
     def _flush(self) -> None:
-        self._flush_due = False
         outcomes, self._outcomes = self._outcomes, []
+        self._untold.clear()
         if not outcomes:
             return
         try:

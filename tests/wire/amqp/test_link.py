@@ -79,6 +79,18 @@ async def test_one_id_is_in_flight_once(run: Run, settings: Make, consumer: Cons
     assert len(running.outcomes) == 3
 
 
+async def test_an_id_is_in_flight_until_its_outcome_is_told(run: Run, settings: Make, rabbitmq: RabbitMQ) -> None:
+    """An id whose verdict is known and not yet told is not taken again: an owner never gets an outcome too many."""
+    running = await run(settings())
+    await running.phase(Phase.CONNECTED)
+    running.sink.publish([message(1, routing_key="k" * 256), message(1, routing_key="k" * 256)])
+    running.sink.publish([message(1)])
+    assert await running.verdicts(1) == {"call:1.1/1": Verdict.REFUSED}
+    running.sink.publish([message(2, routing_key="nobody")])
+    await running.verdicts(2)
+    assert [outcome.verdict for outcome in running.outcomes] == [Verdict.REFUSED, Verdict.RETURNED]
+
+
 async def test_an_unroutable_message_is_returned_and_blocks_nothing(
     run: Run, settings: Make, consumer: Consumer
 ) -> None:
