@@ -153,7 +153,7 @@ def correlate(
             [Unexpected("unknown-event", event.type, "", "a type that ARI did not have when this was written")],
         )
     kind = type(event)
-    if kind is ari.ChannelVarset or kind is ari.ChannelConnectedLine:
+    if isinstance(event, (ari.ChannelVarset, ari.ChannelConnectedLine)):  # noqa: UP038 - a tuple is twice as fast
         done = _shortcut(state, event)
         if done is not None:
             return done, [], []

@@ -319,7 +319,7 @@ def _timestamp(frame: dict[str, Any], at_ms: int) -> int:
 
 def _channel(
     raw: Any,
-    _new: Callable[[type[Channel], tuple[Any, ...]], Channel] = tuple.__new__,  # type: ignore[assignment]
+    _new: Callable[[type[Channel], tuple[Any, ...]], Channel] = tuple.__new__,
 ) -> Channel:
     caller = raw["caller"]
     plan = raw["dialplan"]

@@ -153,14 +153,10 @@ class Tape(NamedTuple):
 
 
 class Life(NamedTuple):
-    """What changes in a call's life: its legs, and what has been gathered for `finished-call`."""
+    """What has been gathered for `finished-call`."""
 
-    sequence: int = 0
-    """Sequence of the last message of this call's stream."""
     degraded: bool = False
     """Something of this call was set aside or dropped: its account may be incomplete."""
-    legs: Mapping[str, Leg] = {}
-    """Channel id → Leg. Copied when it changes, never changed: for a few legs a plain dict is ten times as fast."""
     announced: bool = False
     """`received-call` was said."""
     segments: tuple[SegmentEnded, ...] = ()
@@ -191,24 +187,27 @@ class Identity(NamedTuple):
 
 
 class Call(PClass):
-    """Everything that is known of one call.
-
-    Two fields, because what a PClass costs to change grows with the number of its fields.
-    """
+    """Everything that is known of one call."""
 
     identity = field(type=Identity, mandatory=True)
-    life = field(type=Life, mandatory=True)
+    sequence = field(type=int, initial=0)
+    """Sequence of the last message of this call's stream."""
+    legs = field(type=dict, initial={})
+    """Channel id → Leg. Copied when it changes, never changed: for a few legs a plain dict is ten times as fast."""
+    life = field(type=Life, initial=Life())
 
     @classmethod
     def new(cls, call_id: str, server: str, settings: Settings) -> "Call":
         """Make the state of a call of which nothing is known yet."""
-        return cls(identity=Identity(call_id, server, rules(settings, server)), life=Life())
+        return cls(identity=Identity(call_id, server, rules(settings, server)), legs={})
 
-    def lived(self, life: Life) -> "Call":
-        """Make what `set(life=life)` makes, at a tenth of its cost: the types have been checked by then."""
+    def lived(self, sequence: int, legs: Mapping[str, Leg], life: Life) -> "Call":
+        """Make what `set` of these three makes, at a tenth of its cost: a type checker has checked them."""
         made = object.__new__(Call)
         put = object.__setattr__  # a PClass refuses assignments; this is what it does itself before it is frozen
         put(made, "identity", self.identity)
+        put(made, "sequence", sequence)
+        put(made, "legs", legs)
         put(made, "life", life)
         put(made, "_pclass_frozen", True)
         return made
@@ -222,11 +221,6 @@ class Call(PClass):
     def degraded(self) -> bool:
         """Something of this call was set aside or dropped: its account may be incomplete."""
         return self.life.degraded
-
-    @property
-    def legs(self) -> Mapping[str, Leg]:
-        """Channel id → Leg."""
-        return self.life.legs
 
 
 @lru_cache(maxsize=16)

@@ -22,7 +22,7 @@ from actors.call import events as ari
 from actors.call.effects import Effect, Ended, Publish, Unexpected
 from actors.call.envelope import rfc3339
 from actors.call.inputs import CallInput, ChannelEnded, ChannelJoined, ChannelMoved, SegmentEnded
-from actors.call.state import Call, Conference, Hold, Leg, Park, Phase, Queue, Tape, Transfer
+from actors.call.state import Call, Conference, Hold, Leg, Life, Park, Phase, Queue, Tape, Transfer
 
 _LIVE = frozenset({Phase.DOWN, Phase.RINGING, Phase.UP})
 _ANY = frozenset(Phase)
@@ -145,21 +145,21 @@ class _Turn:
         self.before = call
         self.at = given.at_ms
         self.recovered = given.recovered
-        self.life = life = call.life
-        self.legs = life.legs
-        self.sequence = life.sequence
+        self.life: Life = call.life
+        self.legs: dict[str, Leg] = call.legs
+        self.sequence: int = call.sequence
         self.bounds = call.identity.rules.bounds
         self.effects: list[Effect] = []
 
     def done(self) -> tuple[Call, list[Effect]]:
-        life = self.before.life
-        if self.legs is life.legs and self.life is life and self.sequence == life.sequence:
-            return self.before, self.effects
+        before = self.before
+        if self.legs is before.legs and self.life is before.life and self.sequence == before.sequence:
+            return before, self.effects
         return self.now(), self.effects
 
     def now(self) -> Call:
         """The state as it is at this moment."""
-        return self.before.lived(self.life._replace(legs=self.legs, sequence=self.sequence))
+        return self.before.lived(self.sequence, self.legs, self.life)
 
     # -- saying things --------------------------------------------------------------------------------------------
 
