@@ -524,6 +524,13 @@ class _Turn:
             last = self.life.transfers[-1]
             if last.transferred == _party(leg) and self.at - last.at_ms < 5000:
                 by = last.by
+        if by is None:  # by a feature code: whoever it talked with
+            others = [
+                one
+                for one in self.legs.values()
+                if one.phase is Phase.UP and one.person and one.channel_id != leg.channel_id
+            ]
+            by = _party(others[0]) if len(others) == 1 else None
         lot = self.text(bridge.name) or None
         leg = leg._replace(park=Park(lot, None, by, self.at, False, None))
         self.put(leg)
