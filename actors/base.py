@@ -117,6 +117,9 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         """What this actor shows of itself in status and health: plain data, cheap to make."""
         return {}
 
+    def measure(self) -> None:
+        """Once a second, before the figures are sent: set what is not counted as it happens."""
+
     def answer_probe(self, token: int) -> None:
         """Answer a liveness probe; overridden where something besides the mailbox may hang."""
         self.reply_to_supervisor(ProbeAnswered(token))
@@ -250,13 +253,14 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self.leave(reason)
 
     def _tick(self) -> None:
-        self._measure()
+        self._measure_process()
+        self.measure()
         self.say("vitals", Vitals(os.getpid(), int(time.time() * 1000), self.metrics.snapshot(), self.details()))
         for name, (_place, line) in self._lines.items():
             self._transmit(name, line.overdue(time.monotonic()))
         self.after(_VITALS_EVERY, "tick", self._tick)
 
-    def _measure(self) -> None:
+    def _measure_process(self) -> None:
         role = self.identity.role
         self.metrics.counter(names.MAIL_DROPPED, role).value = sum(self.strays.values())
         self.metrics.counter(names.ACTOR_FRAMES_REFUSED, role).value = frames.signed_frames().refused

@@ -1,8 +1,9 @@
 """The embedded actor system of one Switchboard: its partitions, its calls, and the way in to each call's mailbox.
 
-Three habits of Thespian's `simpleSystemBase` are dealt with here and nowhere else: it keeps the key of a dead actor in
-its registry for ever; it writes to the logging module at every message; and `ask` returns as soon as anything has
-arrived, so that what else was sent must be listened for.
+Two habits of Thespian's `simpleSystemBase` are dealt with here and nowhere else. It keeps the key of a dead actor in
+its registry for ever. And its `ask` returns with the first of several answers, while `listen` runs the whole system
+again for each further one: `tell` runs it until it is quiet, and what the actors said lies in its mailbox for outsiders
+then.
 """
 
 from collections.abc import Iterator
@@ -61,11 +62,12 @@ class CallSystem:
         self._residents: dict[str, _Resident] = {}
         self._reason: Reason | None = None
         self._system = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
+        self._mailbox = self._system._systemBase.actorRegistry["System:ExternalRequester"].instance
+        self._mailbox.responses = []
         self._partitions = [self._system.createActor(CallsActor) for _ in range(settings.switchboard.partitions)]
         for index, partition in enumerate(self._partitions):
             path = f"pbx/{server}/calls/{index}"
-            begun = self._system.ask(partition, Begin(path, server, settings, self.states), None)
-            assert isinstance(begun, Begin), "a partition answers with what it was begun with"
+            self._ask(partition, Begin(path, server, settings, self.states))
 
     def restore(self, call_id: str, state: Call) -> None:
         """Put a call of a snapshot back, with an actor of its own."""
@@ -150,8 +152,9 @@ class CallSystem:
     def _ask(self, address: ActorAddress, message: Any) -> Folded | Degraded | None:
         """Send a message, run the system until it is quiet, take in what supervisors say; return a call's answer."""
         found: Folded | Degraded | None = None
-        answer = self._system.ask(address, message, None)
-        while answer is not None:
+        self._system.tell(address, message)
+        answers, self._mailbox.responses = self._mailbox.responses, []
+        for answer in answers:
             match answer:
                 case Folded() | Degraded():
                     found = answer
@@ -163,7 +166,6 @@ class CallSystem:
                         self._prune(gone.address)
                 case CallReports(reports):
                     self._reports.extend(reports)
-            answer = self._system.listen(None)
         return found
 
     def _moved_in(self, call_id: str, address: ActorAddress, reason: Reason | None) -> None:

@@ -189,7 +189,6 @@ class CallsActor(Actor):  # type: ignore[misc]
                 self._begin, self._host = message, sender
                 self._machine = machine.new(_spec(message.settings), message.path)
                 self._give(Boot())
-                self.send(sender, message)
 
     def _died(self, address: ActorAddress) -> None:
         call_id = self._by_address.pop(address.actorAddressString, None)

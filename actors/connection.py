@@ -48,6 +48,7 @@ class ConnectionActor(WorkerActor):
         self._rate = Rate()
         self._connected = self.metrics.gauge(names.ARI_CONNECTED)
         self._connected.set(0)
+        self._rows = self.metrics.counter(names.JOURNAL_ROWS)
         self.open_line("doorbell", Place("switchboard", self._pbx.name), lambda _older, newer: newer)
         self.open_line("link", RECOVERY, lambda _older, newer: newer)
         self.run_loop()
@@ -68,6 +69,11 @@ class ConnectionActor(WorkerActor):
             "events_per_second": self._rate.look(self._events, time.monotonic()),
             "journal": asdict(health),
         }
+
+    def measure(self) -> None:
+        health = self._journal.health()
+        self.metrics.counter(names.JOURNAL_ROWS_LOST).value = health.lost_rows
+        self.metrics.gauge(names.JOURNAL_RESERVE).set(health.waiting_bytes)
 
     # --- in the loop's thread -----------------------------------------------------------------------------------------
 
@@ -96,14 +102,18 @@ class ConnectionActor(WorkerActor):
         if order.link != self._link.links:
             return
         name = f"{order.purpose}-{order.link}-{order.nth}-{_now_ms()}"
+        began = time.monotonic()
         try:
             body = await self._rest.snapshot(
                 lambda _channel: True, snapshot_id=name, purpose=order.purpose, nth=order.nth
             )
         except AriError as problem:
+            self.metrics.counter(names.SNAPSHOTS, "failed").add()
             # Expected while a PBX restarts; Recovery asks again at its next audit.
             self.log.warning("connection.snapshot_failed", purpose=order.purpose, nth=order.nth, error=str(problem))
             return
+        self.metrics.counter(names.SNAPSHOTS, "ok").add()
+        self.metrics.histogram(names.SNAPSHOT_LATENCY).observe(time.monotonic() - began)
         # A snapshot of a link that has ended in between says nothing about the one that follows.
         if order.link == self._link.links:
             self._append(Kind.SNAPSHOT, body | {"link": order.link})
@@ -116,6 +126,8 @@ class ConnectionActor(WorkerActor):
     # --- in the actor -------------------------------------------------------------------------------------------------
 
     def from_loop_JournalReaches(self, message: JournalReaches) -> None:
+        if self._reached is not None and self._reached.uuid == message.position.uuid:
+            self._rows.add(message.position.n - self._reached.n)
         self._reached = message.position
         self.say("doorbell", message)
 

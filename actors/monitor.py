@@ -31,6 +31,7 @@ from wire.metrics.statsd import StatsdSender
 
 _ANSWER_LIMIT = 5.0
 """Seconds that a process has to answer a question."""
+_HEARTBEAT_LIMIT_MS = 4000
 _RECENT = 200
 """Messages looked through for those of one call."""
 _REPORTS_KEPT = 1000
@@ -67,6 +68,12 @@ class MonitorActor(WorkerActor):
     def stop(self) -> None:
         self.bridge.call(self._stop_loop)
 
+    def measure(self) -> None:
+        self.metrics.gauge(names.PROCESSES).set(len(self.vitals))
+        # The slowest of them speaks once a second; three missed ones are no accident any more.
+        oldest = min((vitals.at_ms for _identity, vitals in list(self.vitals.values())), default=0)
+        self.metrics.gauge(names.HEARTBEAT).set(1 if time.time() * 1000 - oldest < _HEARTBEAT_LIMIT_MS else 0)
+
     # --- in the loop's thread -----------------------------------------------------------------------------------------
 
     async def main(self) -> None:
@@ -99,7 +106,8 @@ class MonitorActor(WorkerActor):
         while True:
             await asyncio.sleep(self._settings.statsd.interval)
             # In a thread: looking up a host name can take seconds.
-            await asyncio.to_thread(sender.send, self._collector.flush())
+            if not await asyncio.to_thread(sender.send, self._collector.flush()):
+                self.metrics.counter(names.STATSD_FAILED).add()
 
     def _health(self) -> Health:
         problems = health(self.vitals)
@@ -156,7 +164,6 @@ class MonitorActor(WorkerActor):
     def _take_vitals(self, identity: Identity, vitals: Vitals) -> None:
         self.vitals[identity.place] = (identity, vitals)
         self._collector.accept(Source(*identity), vitals.metrics)
-        self.metrics.gauge(names.PROCESSES).set(len(self.vitals))
 
     def _take_reports(self, reports: tuple[tuple[int, Report], ...]) -> None:
         for at_ms, report in reports:

@@ -71,6 +71,9 @@ class PublisherActor(WorkerActor):
             "failed": int(self._verdicts[Verdict.FAILED].value),
         }
 
+    def measure(self) -> None:
+        self.metrics.gauge(names.MESSAGES_IN_FLIGHT).set(self._sink.in_flight)
+
     def peers_changed(self) -> None:
         # An owner that is new, or a new process, has not heard how the sink is.
         for place, identity in list(self._owners.items()):

@@ -265,6 +265,7 @@ class SwitchboardActor(ProcessActor):
             self._set_aside(uuid, row, None, "correlate", repr(problem), "".join(traceback.format_exception(problem)))
             return
         if step.rejected is not None:
+            self._bad_frames.add()
             self._set_aside(uuid, row, None, "decode", f"{step.rejected.reason}: {step.rejected.detail}", "")
         self._world = step.world
         self._messages.extend(step.pbx_messages)
@@ -449,6 +450,7 @@ class SwitchboardActor(ProcessActor):
         self._messages, self._suspects = [], []
         self._started_calls = self.metrics.counter(names.CALLS_STARTED)
         self._ended_calls = self.metrics.counter(names.CALLS_ENDED)
+        self._bad_frames = self.metrics.counter(names.FRAMES_BAD)
         self._quarantined = self.metrics.counter(names.ROWS_QUARANTINED)
         self._fold_latency = self.metrics.histogram(names.FOLD_LATENCY)
         self._total_latency = self.metrics.histogram(names.TOTAL_LATENCY)
@@ -468,6 +470,7 @@ class SwitchboardActor(ProcessActor):
             self.say("reports", Reported(tuple((_now_ms(), report) for report in reports)))
         if time.monotonic() - self._retired_at > _RETIRE_EVERY:
             self._retired_at = time.monotonic()
+            self.metrics.gauge(names.JOURNAL_BYTES).set(self._reader.range().bytes)
             since = _now_ms() - int(self._settings.journal.max_age * 1000)
             self.say("needed", JournalNeeded(tuple(self._ledger.needed(since))))
         self.after(1.0, "measure", self._measure_slowly)

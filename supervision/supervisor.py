@@ -114,6 +114,9 @@ class Supervisor(ProcessActor):
     def details(self) -> dict[str, Any]:
         return {"node": self.node()}
 
+    def measure(self) -> None:
+        self.metrics.gauge(names.BUDGET_USED, str(self.identity.place)).set(self._budget()["used"])
+
     # --- the machine --------------------------------------------------------------------------------------------------
 
     def _give(self, given: Input) -> None:

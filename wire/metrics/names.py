@@ -30,7 +30,7 @@ class Metric:
 EVENTS = Metric(
     "events", "counter", "events", "ARI events received and journalled, by their type", ("type",), "connection"
 )
-FRAMES_BAD = Metric("frames_bad", "counter", "frames", "Frames that are no JSON object with a type", role="connection")
+FRAMES_BAD = Metric("frames_bad", "counter", "frames", "Frames that are no ARI event; quarantined", role="switchboard")
 ARI_CONNECTED = Metric(
     "ari_connected", "gauge", "0 or 1", "1 while the WebSocket to the PBX is open and alive", role="connection"
 )
@@ -38,24 +38,23 @@ ARI_ATTEMPTS = Metric("ari_attempts", "counter", "attempts", "Attempts to connec
 ARI_DISCONNECTS = Metric(
     "ari_disconnects", "counter", "disconnects", "Links lost, by reason", ("reason",), "connection"
 )
-REST_REQUESTS = Metric(
-    "rest_requests",
+SNAPSHOTS = Metric(
+    "snapshots",
     "counter",
-    "requests",
-    "REST requests to the PBX, by outcome (ok, refused, failed)",
+    "snapshots",
+    "Snapshots asked of the PBX, by outcome (ok, failed)",
     ("outcome",),
     "connection",
 )
-REST_LATENCY = Metric("rest_latency", "histogram", "seconds", "Time that a REST request took", role="connection")
+SNAPSHOT_LATENCY = Metric("snapshot_latency", "histogram", "seconds", "Time that a snapshot took", role="connection")
 JOURNAL_ROWS = Metric("journal_rows", "counter", "rows", "Rows committed to the journal", role="connection")
 JOURNAL_ROWS_LOST = Metric(
     "journal_rows_lost", "counter", "rows", "Rows that neither disk nor reserve could take", role="connection"
 )
-JOURNAL_BYTES = Metric("journal_bytes", "gauge", "bytes", "Size of all journal segments", role="connection")
+JOURNAL_BYTES = Metric("journal_bytes", "gauge", "bytes", "Size of all journal segments", role="switchboard")
 JOURNAL_RESERVE = Metric(
     "journal_reserve", "gauge", "bytes", "Rows held in memory because the disk refuses them", role="connection"
 )
-JOURNAL_COMMIT = Metric("journal_commit", "histogram", "seconds", "Time of one journal commit", role="connection")
 
 # Switchboard
 JOURNAL_LAG = Metric("journal_lag", "gauge", "rows", "Rows in the journal that are not folded yet", role="switchboard")
