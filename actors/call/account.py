@@ -60,7 +60,8 @@ def oldest(call: Call) -> Leg | None:
 
 def started_ms(call: Call) -> int:
     """When the call began, Unix milliseconds."""
-    return min(leg.started_ms for leg in call.legs.values())
+    legs: dict[str, Leg] = call.legs
+    return min(leg.started_ms for leg in legs.values())
 
 
 def _people(call: Call) -> list[Leg]:
@@ -99,7 +100,7 @@ def _reached(call: Call) -> Leg | None:
     caller = origin_leg(call)
     people = [leg for leg in _people(call) if leg is not caller and leg.origin in ("dialled", "originated")]
     if call.life.reached is not None:
-        answered = call.legs.get(call.life.reached[0])
+        answered: Leg | None = call.legs.get(call.life.reached[0])
         if answered is not None and answered is not caller:
             return answered
     for leg in people:
@@ -144,19 +145,22 @@ def disposition(call: Call) -> str:
     root = oldest(call)
     if call.life.reached is not None or (root is not None and root.alone):
         return "ANSWERED"
-    if hangup_by(call) == "origin":
-        return "CANCELLED"
     caller = origin_leg(call)
     attempts = [
         leg for leg in _people(call) if leg.origin in ("dialled", "originated") and (leg is not caller or leg is root)
     ]
+    gave_up = hangup_by(call) == "origin"
+    if not attempts:
+        # Nobody was dialled: the dialplan's Busy() and Congestion() are told to the caller, who hangs up then.
+        own = {17: "BUSY", 34: "CONGESTION"}.get(root.cause or 0) if root is not None else None
+        return own or ("CANCELLED" if gave_up else "FAILED")
+    if gave_up and attempts != [root]:
+        return "CANCELLED"
     decided = [leg for leg in attempts if leg.cause is not None]
-    last = max(decided, key=lambda leg: (leg.ended_ms or 0, leg.order)) if decided else root
-    if last is None or last.cause is None:
+    if not decided:
         return "NO ANSWER"
-    if last is root and not attempts:
-        return {17: "BUSY", 34: "CONGESTION"}.get(last.cause, "FAILED")
-    return DISPOSITIONS.get(last.cause, "FAILED")
+    last = max(decided, key=lambda leg: (leg.ended_ms or 0, leg.order))
+    return DISPOSITIONS.get(last.cause or 0, "FAILED")
 
 
 def _behind(call: Call, source: str, seen: frozenset[str]) -> str | None:
@@ -175,15 +179,17 @@ def _behind(call: Call, source: str, seen: frozenset[str]) -> str | None:
 def hangup_by(call: Call) -> str:
     """Who first asked to hang up the oldest channel: origin, destiny or system."""
     root = oldest(call)
-    if root is None or root.source is None or root.source == "dialplan":
+    caller = origin_leg(call)
+    if root is None or caller is None:
         return "system"
-    source = _behind(call, root.source, frozenset())
+    # A Local pair at the root stands for the party that was called through it, and is gone when it is optimised away.
+    asked = (caller if not root.person else root).source
+    if asked is None or asked == "dialplan":
+        return "system"
+    source = _behind(call, asked, frozenset())
     if source is None or source == "dialplan":
         return "system"
-    caller = origin_leg(call)
-    if source == root.channel or (caller is not None and source == caller.channel):
-        return "origin"
-    return "destiny"
+    return "origin" if source in (root.channel, caller.channel) else "destiny"
 
 
 def talk_ms(segments: Iterable[SegmentEnded]) -> int:
