@@ -127,7 +127,7 @@ def _take(turn: Turn, given: Input) -> None:
             if turn.exit_awaited(id, generation, reason) or not turn.runs(id, generation) or id in turn.dead:
                 return  # dealt with, of an earlier life, or told before: the first reason is the one that counts
             if turn.outstanding is not None:
-                turn.dead = turn.dead.set(id, reason)
+                turn.died_meanwhile(turn.children[id], reason)
             _in_turn(turn, given)
         case TimerFired(timer) if timer.purpose == "restart":
             _in_turn(turn, given)

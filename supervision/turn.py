@@ -99,6 +99,11 @@ class Turn:
         child = self.children.get(id)
         return child is not None and child.state is ChildState.RUNNING and child.generation == generation
 
+    def died_meanwhile(self, child: Child, reason: Reason) -> None:
+        """A child's exit has to wait in the queue: until then nobody tells it to stop, probes or kills it."""
+        self.dead = self.dead.set(child.id, reason)
+        self.store(_unwatched(child))
+
     def store(self, child: Child) -> None:
         if not self.simple and child.id not in self.children:
             self.order = (*self.order, child.id)
@@ -435,7 +440,7 @@ class Turn:
             self.store(self.watched(child))
 
     def probe_switched(self, child: Child, on: bool) -> None:
-        if child.generation is not None and on == (child.probe is None):
+        if child.generation is not None and child.id not in self.dead and on == (child.probe is None):
             self.store(self.watched(child) if on else _unwatched(child))
 
     def probe_due(self, timer: Timer) -> None:

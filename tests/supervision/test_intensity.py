@@ -1,6 +1,6 @@
 """The window of restarts."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervision.intensity import Restarts, add_restart, gauge
@@ -12,6 +12,7 @@ def test_a_restart_exactly_a_period_ago_still_counts() -> None:
     assert add_restart((0,), 5001, intensity=1, period_ms=5000) == ((5001,), True)
 
 
+@settings(deadline=None, database=None)
 @given(
     st.lists(st.integers(0, 2000), max_size=30),
     st.integers(0, 4),
