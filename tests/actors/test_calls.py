@@ -1,0 +1,368 @@
+"""actors.calls and actors.call_system: one Thespian actor per active call, supervised, with nothing left over."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import orjson
+import pytest
+
+from actors import calls
+from actors.call import host
+from actors.call.host import Folded
+from actors.call.inputs import Routed
+from actors.call.state import Call
+from actors.call.world import World, step
+from actors.call_system import CallSystem, Poisoned
+from actors.switchboard import _CODEC
+from conf.settings import Settings
+from supervision.reports import Context, ReportKind
+from tests.truth import recordings
+from wire.message import OutboundMessage
+from wire.store.row import Kind, Row
+
+SERVER = "pbx1"
+ANSWERED = "01_inbound_answered_caller_hangup"
+MOST_ROWS = 3000
+"""Rows of a recording that are looked at: all, but for the load of 200 calls at once."""
+
+
+def rows(name: str) -> Iterator[Row]:
+    """A recording as the journal has it."""
+    for n, line in enumerate(islice(recordings.frames(name), MOST_ROWS), 1):
+        yield Row(n, 1_795_000_000_000 + n, Kind.FRAME, orjson.dumps(orjson.loads(line)["event"]))
+
+
+def routed(name: str, settings: Settings) -> list[Routed]:
+    """What its calls are told."""
+    world = World.new(SERVER)
+    found: list[Routed] = []
+    for row in rows(name):
+        done = step(world, row, settings)
+        world = done.world
+        found.extend(done.routed)
+    return found
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings.model_validate({"supervision": {"call_intensity": 20}})
+
+
+@pytest.fixture
+def system(settings: Settings) -> CallSystem:
+    return CallSystem(SERVER, settings)
+
+
+@pytest.fixture
+def story(settings: Settings) -> list[Routed]:
+    """An ordinary answered call, input by input."""
+    return routed(ANSWERED, settings)
+
+
+def of(call_id: str, inputs: list[Routed]) -> list[Routed]:
+    """The same story, told to another call."""
+    return [each._replace(call_id=call_id) for each in inputs]
+
+
+def taken(system: CallSystem, inputs: list[Routed]) -> list[OutboundMessage]:
+    """Deliver all; none may fail."""
+    messages: list[OutboundMessage] = []
+    for each in inputs:
+        folded = system.deliver(each)
+        assert isinstance(folded, Folded)
+        messages.extend(folded.messages)
+    return messages
+
+
+def registered(system: CallSystem) -> set[str]:
+    """Keys of Thespian's registry, those of dead actors included."""
+    return set(system._system._systemBase.actorRegistry)
+
+
+def raising(times: int, when: Callable[[Call | None, Routed], bool]) -> Callable[..., Folded]:
+    """A fold that raises at chosen inputs, so many times."""
+    left = times
+
+    def fold(call: Call | None, given: Routed, server: str, settings: Settings) -> Folded:
+        nonlocal left
+        if left and when(call, given):
+            left -= 1
+            raise ZeroDivisionError("on purpose")
+        return host.fold(call, given, server, settings)
+
+    return fold
+
+
+# --- the census -------------------------------------------------------------------------------------------------------
+
+
+def test_each_active_call_has_one_actor_and_an_ended_one_none(system: CallSystem, story: list[Routed]) -> None:
+    """The census counts one actor per call from its first input to its last."""
+    for number in range(1, 4):
+        taken(system, of(f"{number}.0", story[:-1]))
+        assert system.census() == {"calls": number, "actors": number}
+    assert sum(system.partition_sizes()) == 3
+    for number in range(1, 4):
+        taken(system, of(f"{number}.0", story[-1:]))
+        assert system.census() == {"calls": 3 - number, "actors": 3 - number}
+
+
+def test_nothing_is_left_of_a_thousand_calls(system: CallSystem, story: list[Routed]) -> None:
+    """Thespian's registry, which keeps the dead for ever, is as it was before them; our tables are empty."""
+    before = registered(system)
+    for number in range(1000):
+        taken(system, of(f"{number}.0", story))
+    assert registered(system) == before
+    assert system.states == {}
+    assert system._residents == {}
+    for partition in before:
+        actor = system._system._systemBase.actorRegistry[partition]
+        if actor is not None and isinstance(actor.instance, calls.CallsActor):
+            supervisor = actor.instance
+            assert (supervisor._addresses, supervisor._by_address, supervisor._endings) == ({}, {}, {})
+
+
+def test_nothing_is_left_of_killed_actors(system: CallSystem, story: list[Routed]) -> None:
+    """A replaced actor's key leaves the registry with it."""
+    taken(system, of("1.0", story[:5]))
+    before = len(registered(system))
+    for _ in range(10):
+        assert system.kill("1.0")
+        assert len(registered(system)) == before
+        assert system.census() == {"calls": 1, "actors": 1}
+
+
+def test_a_killed_call_goes_on_where_it_was(system: CallSystem, story: list[Routed]) -> None:
+    """After a kill at any point of its life a call has the same state, a new generation, and the same to say."""
+    undisturbed = taken(CallSystem(SERVER, Settings()), of("1.0", story))
+    messages: list[OutboundMessage] = []
+    for number, each in enumerate(of("1.0", story)):
+        messages.extend(taken(system, [each]))
+        if "1.0" in system.states and number % 2:
+            state, generation = system.states["1.0"], system.generation("1.0")
+            assert system.kill("1.0")
+            assert system.states["1.0"] is state
+            assert system.generation("1.0") == generation + 1
+    assert messages == undisturbed
+    assert system.census() == {"calls": 0, "actors": 0}
+
+
+def test_a_kill_touches_no_sibling(system: CallSystem, story: list[Routed]) -> None:
+    """Calls of the same partition and of others keep their actors and their generations."""
+    names = [f"{number}.0" for number in range(40)]
+    for name in names:
+        taken(system, of(name, story[:5]))
+    addresses = {name: system._residents[name].address for name in names}
+    system.kill(names[7])
+    for name in set(names) - {names[7]}:
+        assert system.generation(name) == 1
+        assert system._residents[name].address is addresses[name]
+    assert system.restarts == 1
+    assert system.census() == {"calls": 40, "actors": 40}
+
+
+def test_there_is_nobody_to_kill_where_there_is_no_call(system: CallSystem) -> None:
+    """kill says so."""
+    assert system.kill("1.0") is False
+
+
+def test_a_restored_call_goes_on(system: CallSystem, settings: Settings, story: list[Routed]) -> None:
+    """A state put back has an actor of its own, which takes the next input where the former host left off."""
+    former = CallSystem(SERVER, settings)
+    first = taken(former, of("1.0", story[:8]))
+    system.restore("1.0", former.states["1.0"])
+    assert system.census() == {"calls": 1, "actors": 1}
+    undisturbed = taken(CallSystem(SERVER, settings), of("1.0", story))
+    assert first + taken(system, of("1.0", story[8:])) == undisturbed
+
+
+def test_partitions_share_the_calls(settings: Settings, story: list[Routed]) -> None:
+    """A call belongs to one partition, always the same; no partition is left without."""
+    system = CallSystem(SERVER, settings)
+    for number in range(200):
+        taken(system, of(f"{number}.0", story[:1]))
+    assert len(system.partition_sizes()) == settings.switchboard.partitions
+    assert min(system.partition_sizes()) > 0
+    assert sum(system.partition_sizes()) == 200
+
+
+# --- poison -----------------------------------------------------------------------------------------------------------
+
+
+DIALLING = 19
+"""The row of the story in which the Dial begins; it gives the call three inputs."""
+
+
+def dialling(_call: Call | None, given: Routed) -> bool:
+    """The inputs of that row, in the call 1.0."""
+    return given.call_id == "1.0" and given.input.n == DIALLING
+
+
+def test_an_input_at_which_one_actor_fails_is_given_to_its_successor(
+    monkeypatch: pytest.MonkeyPatch, system: CallSystem, story: list[Routed]
+) -> None:
+    """A passing fault costs the call one generation, and nothing that it says."""
+    undisturbed = taken(CallSystem(SERVER, Settings()), of("1.0", story))
+    monkeypatch.setattr(calls, "fold", raising(1, dialling))
+    messages = taken(system, of("1.0", story[:-1]))
+    assert system.generation("1.0") == 2
+    assert system.restarts == 1
+    assert messages + taken(system, of("1.0", story[-1:])) == undisturbed
+
+
+def test_a_crash_is_reported_with_what_is_needed_to_mend_it(
+    monkeypatch: pytest.MonkeyPatch, system: CallSystem, story: list[Routed]
+) -> None:
+    """The report has the exception, the message that was being handled, the state, and the traceback."""
+    monkeypatch.setattr(calls, "fold", raising(1, dialling))
+    taken(system, of("1.0", story[:-1]))
+    [crash] = [report for report in system.take_reports() if report.kind is ReportKind.CRASH]
+    shown = crash.as_dict()
+    assert shown["supervisor"] == f"pbx/{SERVER}/calls/{system.partition_of('1.0')}"
+    assert shown["reason"] == "ZeroDivisionError: on purpose"
+    assert "Routed(call_id='1.0'" in str(shown["message"])
+    assert "Call(" in str(shown["state"])
+    assert "in fold" in str(shown["traceback"])
+    assert system.take_reports() == []
+
+
+def test_an_input_that_no_actor_can_take_is_poison(
+    monkeypatch: pytest.MonkeyPatch, system: CallSystem, story: list[Routed]
+) -> None:
+    """It fails at the actor and at its successor; the call goes on from its former state, and says degraded."""
+    taken(system, of("2.0", story[:-1]))
+    monkeypatch.setattr(calls, "fold", raising(-1, dialling))
+    [first, *rest] = of("1.0", story)
+    taken(system, [first])
+    poisoned: list[Poisoned] = []
+    messages: list[OutboundMessage] = []
+    for each in rest:
+        before = system.states["1.0"]
+        folded = system.deliver(each)
+        if isinstance(folded, Poisoned):
+            assert system.states["1.0"] is before
+            assert system.census() == {"calls": 2, "actors": 2}
+            poisoned.append(folded)
+            system.degrade("1.0")
+            assert system.states["1.0"].degraded
+        else:
+            messages.extend(folded.messages)
+    assert [str(each.reason) for each in poisoned] == ["ZeroDivisionError: on purpose"] * len(poisoned)
+    assert len(poisoned) == sum(each.input.n == DIALLING for each in story)
+    assert messages
+    assert all(orjson.loads(message.body)["degraded"] for message in messages)
+    # The other call has not noticed.
+    assert system.generation("2.0") == 1
+    assert not system.states["2.0"].degraded
+    assert system.census() == {"calls": 1, "actors": 1}
+
+
+def test_poison_is_charged_to_no_supervisor(
+    monkeypatch: pytest.MonkeyPatch, system: CallSystem, story: list[Routed]
+) -> None:
+    """However often one call crashes, its partition goes on, and takes new calls."""
+    monkeypatch.setattr(calls, "fold", raising(-1, lambda _call, given: given.call_id == "1.0"))
+    [first] = of("1.0", story[:1])
+    for _ in range(100):
+        assert isinstance(system.deliver(first), Poisoned)
+        system.degrade("1.0")
+    siblings = [f"{number}.0" for number in range(2, 100)]
+    for name in siblings:
+        taken(system, of(name, story[:5]))
+    assert system.partition_of("1.0") in {system.partition_of(name) for name in siblings}
+    assert {system.generation(name) for name in siblings} == {1}
+    assert all(report.context is not Context.SHUTDOWN for report in system.take_reports())
+
+
+def test_a_call_poisoned_at_its_first_input_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, system: CallSystem, story: list[Routed]
+) -> None:
+    """It never came to be: no state, no actor, no key; its next input begins it as if it were the first."""
+    before = registered(system)
+    monkeypatch.setattr(calls, "fold", raising(-1, lambda _call, given: given.input == story[0].input))
+    first, second, *_ = of("1.0", story)
+    assert isinstance(system.deliver(first), Poisoned)
+    system.degrade("1.0")
+    assert system.census() == {"calls": 0, "actors": 0}
+    assert registered(system) == before
+    taken(system, [second])
+    assert system.census() == {"calls": 1, "actors": 1}
+
+
+def test_a_call_that_used_up_its_budget_goes_on_with_its_next_input(
+    monkeypatch: pytest.MonkeyPatch, story: list[Routed]
+) -> None:
+    """Given up by its supervisor, it is Poisoned like any other, keeps its state, and its next input finds an actor."""
+    system = CallSystem(SERVER, Settings.model_validate({"supervision": {"call_intensity": 1}}))
+    undisturbed = taken(CallSystem(SERVER, Settings()), of("1.0", story))
+    taken(system, of("2.0", story[:5]))
+    messages = taken(system, of("1.0", story[:8]))
+    with monkeypatch.context() as patched:
+        patched.setattr(calls, "fold", raising(-1, lambda _call, given: given.call_id == "1.0"))
+        for each in of("1.0", story[8:11]):
+            assert isinstance(system.deliver(each), Poisoned)
+            system.degrade("1.0")
+            assert system.census() == {"calls": 2, "actors": 2}
+    assert any(report.context is Context.ABANDONED for report in system.take_reports())
+    assert system.states["1.0"].degraded
+    assert system.generation("2.0") == 1
+    messages += taken(system, of("1.0", story[8:]))
+    assert [message.operation for message in messages] == [message.operation for message in undisturbed]
+    assert system.census() == {"calls": 1, "actors": 1}
+
+
+# --- every recording --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", recordings.names())
+def test_actors_say_what_a_plain_fold_says(name: str, settings: Settings) -> None:
+    """Every recording gives the same messages through mailboxes as through a dict, and one actor per call all along."""
+    system = CallSystem(SERVER, settings)
+    plain: dict[str, Call] = {}
+    for each in routed(name, settings):
+        expected = host.fold(plain.get(each.call_id), each, SERVER, settings)
+        plain[each.call_id] = expected.call
+        if expected.ended:
+            del plain[each.call_id]
+        assert system.deliver(each) == expected
+    assert system.states == plain
+    assert system.census() == {"calls": len(plain), "actors": len(plain)}
+    assert {system.generation(call_id) for call_id in plain} <= {1}
+
+
+@pytest.mark.parametrize("name", recordings.names())
+def test_a_snapshot_taken_at_any_row_is_as_good_as_the_state(name: str, settings: Settings) -> None:
+    """World and calls, written and read back by the Switchboard's codec at each row, fold to the same messages."""
+    world, kept = World.new(SERVER), World.new(SERVER)
+    calls_, stored = dict[str, Call](), dict[str, bytes]()
+    for number, row in enumerate(rows(name)):
+        done, again = step(world, row, settings), step(kept, row, settings)
+        assert again == done
+        world = kept = done.world
+        # A world of 200 calls takes its time; each tenth of those is enough.
+        if len(calls_) < 20 or number % 10 == 0:
+            kept = _CODEC.decode(_CODEC.encode(world))
+            assert kept == world
+        for each in done.routed:
+            blob = stored.get(each.call_id)
+            restored = None if blob is None else _CODEC.decode(blob)
+            assert type(restored) in (Call, type(None))
+            folded = host.fold(calls_.get(each.call_id), each, SERVER, settings)
+            assert host.fold(restored, each, SERVER, settings) == folded
+            calls_[each.call_id], stored[each.call_id] = folded.call, _CODEC.encode(folded.call)
+            if folded.ended:
+                del calls_[each.call_id], stored[each.call_id]
+
+
+def test_the_core_keeps_no_state_outside_of_the_codecs_list() -> None:
+    """What a snapshot may hold is named by modules: those of the pure core, and its configuration's."""
+    allowed = {module for module, _name in _CODEC._allowed if module.split(".")[0] in ("actors", "conf", "wire")}
+    assert allowed == {
+        "actors.call.correlation",
+        "actors.call.events",
+        "actors.call.inputs",
+        "actors.call.segments",
+        "actors.call.state",
+        "actors.call.world",
+        "conf.settings",
+    }
