@@ -30,11 +30,15 @@ def escript() -> str:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise ErlangMissing("not installed, and this user cannot install it")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(INSTALL, env=environment, capture_output=True, text=True, check=False)
-    found = shutil.which("escript")
-    if found is None:
-        raise ErlangMissing(f"installing it failed: {done.stderr.strip()[-300:]}")
-    return found
+    # The second time with fresh lists, which images often lack. Other test workers may be installing it, too.
+    for command in (INSTALL, ["apt-get", "update"], INSTALL):
+        done = subprocess.run(
+            [*command, "-o", "DPkg::Lock::Timeout=120"], env=environment, capture_output=True, text=True, check=False
+        )
+        found = shutil.which("escript")
+        if found is not None:
+            return found
+    raise ErlangMissing(f"installing it failed: {done.stderr.strip()[-300:]}")
 
 
 class Erlang:
@@ -71,5 +75,9 @@ class Erlang:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(timeout=10)
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # it waits for something that a failed scenario never gave it
+            self._process.wait()
         self._process.stdout.close()
