@@ -25,12 +25,12 @@ schema      the message is valid (see `account`)
 A leg that moved on is alive when the younger call ends, so its end and cause may be null there; they are judged where
 it stayed. Its answer may be null only if it was answered later.
 
-Where A did not dial B (a conference, a Stasis bridge, after a transfer, pickup or retrieval), truth.md defines answer
+Where A did not dial B (a conference, a Stasis bridge, after a transfer, pickup or retrieval), ari/truth.md defines answer
 and end as *when they met and parted*, while the CDR goes on from where A's row began (14: a conference's first row
 begins before the second party came; 11b: the caller's row with the consultation's Local half covers the music on hold).
 Both are accepted there: CEL's meeting, because it is the definition; the CDR's own, because it is the CDR.
 
-A row of the CDR that nobody answered is not demanded (issue 3 asks for the answered ones); how many have their segment
+A row of the CDR that nobody answered is not demanded (the bar is on the answered ones); how many have their segment
 is told in the column `others`, for information. A segment with no row at all is surplus, answered or not.
 """
 
@@ -40,10 +40,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.truth.account import Account, Fault, microseconds
-from tests.truth.oracle import Call, CdrRow, Channel, Oracle
+from tests.truth.cdr import CdrRow
+from tests.truth.oracle import Call, Channel, Oracle
 
 TOLERANCE = 10_000
-"""Most that two clocks' readings of one event may differ, microseconds (issue 3)."""
+"""Most that two clocks' readings of one event may differ, microseconds."""
 
 FACTS = (
     "calls",
@@ -360,7 +361,7 @@ def _matches(oracle: Oracle, row: CdrRow, data: Data, *, strictly: bool) -> bool
     if not strictly:
         # Nobody answered, or for less than a second: the row of the CDR is the one that ended then. Asterisk writes as
         # the end of an unanswered row the last event that it counted for it, which may be the first ringing (31b: a
-        # call picked up elsewhere); truth.md says "ends when either leaves".
+        # call picked up elsewhere); ari/truth.md says "ends when either leaves".
         ends = [row.end, *(parted for _, parted in oracle.meetings(row))]
         ends += [] if row.is_answered else oracle.leavings(row)
         return any(_close(one, end) for one in ends)

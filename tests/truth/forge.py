@@ -7,7 +7,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.truth.oracle import Call, CdrRow, Channel, Oracle
+from tests.truth.cdr import CdrRow
+from tests.truth.oracle import Call, Channel, Oracle
 
 Data = dict[str, Any]
 

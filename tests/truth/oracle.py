@@ -4,7 +4,7 @@ Definitions
 -----------
 *Channel*: a uniqueid with a CHAN_START. Others appear in CEL only as companions (CBAnn, Recorder: announcer and
 recorder channels that Asterisk hides from ARI too). A snoop channel (an ear, no party) has a call of its own with a
-CDR row of its own; as a leg it is not demanded (truth.md: legs are "every channel but snoops"), and in another call
+CDR row of its own; as a leg it is not demanded (ari/truth.md: legs are "every channel but snoops"), and in another call
 it would be a fault.
 
 *Stays*: CEL writes a channel's linkedid in each of its rows. It changes only when calls meet (bridge, pickup,
@@ -25,8 +25,6 @@ behind it.
 *Watched*: the time in which the recorder's websocket was open and heard anything (rest.json `ws`; after
 ApplicationReplaced it is deaf though open). What CEL says of any other time nobody can derive from events, so it is
 neither demanded nor counted: recordings 21c, 22, 22b and 22c. Nothing else is left out by name.
-
-*Artefact rows* of the CDR (truth.md): no dstchannel and lastapp `AppDial…`; they repeat another row's party B.
 """
 
 import json
@@ -36,12 +34,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tests.truth import recordings
+from tests.truth.cdr import CdrRow, cdr_row, microseconds
 
 HIDDEN = ("CBAnn/", "Recorder/", "Announcer/")
 """Technologies of channels that Asterisk keeps for itself."""
@@ -53,7 +51,7 @@ PARK_ENDS = {"ParkedCallUnparked": "retrieved", "ParkedCallTimeOut": "timeout", 
 """CEL's reasons for the end of parking, in the words of `unparked-call`."""
 
 TRUNK_CONTEXTS = re.compile("from-trunk|from-pstn|trunk")
-"""The default of `pbx.trunk_contexts` (truth.md): an endpoint whose channels start there is a trunk."""
+"""The default of `pbx.trunk_contexts` (ari/truth.md): an endpoint whose channels start there is a trunk."""
 
 DIRECTIONS = {
     (True, False): "inbound",
@@ -64,11 +62,6 @@ DIRECTIONS = {
 """By whether origin, and destiny, came over a trunk."""
 
 ORIGIN, DESTINY, SYSTEM = "origin", "destiny", "system"
-
-
-def microseconds(epoch: str) -> int:
-    """CEL's and CDR's "1795337565.516338" as integer microseconds."""
-    return int(Decimal(epoch) * 1_000_000)
 
 
 @dataclass(slots=True)
@@ -148,58 +141,6 @@ class Call:
     """`parked`, or how that ended (`retrieved`, `timeout`, `abandoned`), and when."""
 
 
-@dataclass(frozen=True, slots=True)
-class CdrRow:
-    """A row of the CDR. Times are microseconds."""
-
-    number: int
-    """Its line in the file; the header is line 1."""
-    uniqueid: str
-    linkedid: str
-    channel: str
-    dst_channel: str | None
-    src: str
-    lastapp: str
-    lastdata: str
-    start: int
-    answer: int | None
-    end: int
-    billsec: int
-    disposition: str
-
-    @property
-    def is_artefact(self) -> bool:
-        return self.dst_channel is None and self.lastapp.startswith("AppDial")
-
-    @property
-    def is_answered(self) -> bool:
-        """An answered row in truth.md's sense: it says ANSWERED, and somebody would be billed for it."""
-        return self.disposition == "ANSWERED" and self.billsec > 0 and not self.is_artefact
-
-    @property
-    def is_dialled(self) -> bool:
-        """Whether party A dialled party B in the application that the row names.
-
-        CDR does not say so; lastdata does: Queue dials its members, Dial the endpoints it lists. After a transfer,
-        pickup or retrieval the row still shows the Dial of before, whose lastdata does not list B's endpoint.
-        """
-        if self.dst_channel is None:
-            return False
-        if self.lastapp == "Queue":
-            return True
-        endpoint = self.dst_channel.rpartition("-")[0]
-        technology, _, resource = endpoint.partition("/")
-        dialled = self.lastdata.split(",", 1)[0].split("&")
-        return self.lastapp == "Dial" and any(
-            target.startswith(f"{technology}/")
-            and (target.partition("/")[2].split("/")[0] == resource or resource in target)
-            for target in dialled
-        )
-
-    def __str__(self) -> str:
-        return f"CDR line {self.number}: {self.channel} > {self.dst_channel or '-'} ({self.lastapp})"
-
-
 class Oracle:
     """Everything Asterisk wrote about one recording.
 
@@ -233,7 +174,7 @@ class Oracle:
         for channel in self.channels.values():
             for stay in channel.bridges:
                 self._in_bridge[stay.bridge].append(stay)
-        self.rows = [_cdr_row(number, row) for number, row in enumerate(cdr, start=2)]
+        self.rows = [cdr_row(number, row) for number, row in enumerate(cdr, start=2)]
 
     def _read_cel(self, cel: Sequence[dict[str, str]]) -> None:
         ends: dict[str, int] = {}
@@ -392,7 +333,7 @@ class Oracle:
 
         Returns:
             ANSWERED if a row says that two parties talked; BUSY or CONGESTION if the last row says so. None for all
-            else: the CDR's NO ANSWER and FAILED are not told apart as truth.md tells them (a caller who gave up), and
+            else: the CDR's NO ANSWER and FAILED are not told apart as ari/truth.md tells them (a caller who gave up), and
             of a call that became part of another the CDR keeps no row.
         """
         rows = [row for row in self.rows if row.linkedid == call.linkedid]
@@ -468,24 +409,6 @@ def _read_doing(call: Call, at: int, row: dict[str, str]) -> None:
 
 def _bridge(row: dict[str, str]) -> str:
     return str(json.loads(row["eventextra"])["bridge_id"])
-
-
-def _cdr_row(number: int, row: dict[str, str]) -> CdrRow:
-    return CdrRow(
-        number=number,
-        uniqueid=row["uniqueid"],
-        linkedid=row["linkedid"],
-        channel=row["channel"],
-        dst_channel=row["dstchannel"] or None,
-        src=row["src"],
-        lastapp=row["lastapp"],
-        lastdata=row["lastdata"],
-        start=microseconds(row["start"]),
-        answer=microseconds(row["answer"]) or None,
-        end=microseconds(row["end"]),
-        billsec=int(row["billsec"]),
-        disposition=row["disposition"],
-    )
 
 
 def watched(name: str, folder: Path = recordings.FOLDER) -> list[tuple[int, int]] | None:

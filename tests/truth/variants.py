@@ -33,10 +33,10 @@ KEPT = frozenset(
         "Dial",
     }
 )
-"""What an eventFilter must let through (truth.md), and what the facts compared are made of."""
+"""What an eventFilter must let through (ari/truth.md), and what the facts compared are made of."""
 
 KEPT_VARIABLES = frozenset({"BRIDGEPEER", "BRIDGEPVTCALLID"})
-"""Variables that truth.md counts among the necessary."""
+"""Variables that ari/truth.md counts among the necessary."""
 
 TIMES = frozenset({"eventtime", "start", "answer", "end"})
 """Columns of CEL and CDR that hold times."""
