@@ -333,8 +333,8 @@ class Oracle:
 
         Returns:
             ANSWERED if a row says that two parties talked; BUSY or CONGESTION if the last row says so. None for all
-            else: the CDR's NO ANSWER and FAILED are not told apart as ari/truth.md tells them (a caller who gave up), and
-            of a call that became part of another the CDR keeps no row.
+            else: the CDR's NO ANSWER and FAILED are not told apart as ari/truth.md tells them (a caller who gave up),
+            and of a call that became part of another the CDR keeps no row.
         """
         rows = [row for row in self.rows if row.linkedid == call.linkedid]
         if not rows or call.merged_into is not None or not self.seen(*(row.end for row in rows)):

@@ -85,7 +85,7 @@ def test_a_move_forgotten_is_found() -> None:
 
 
 def test_a_conference_may_be_told_by_its_meetings_or_by_the_cdr() -> None:
-    """Where A did not dial B, both ari/truth.md's definition and the CDR's own time are right; nothing between them is."""
+    """Where A did not dial B, both the definition's time and the CDR's own are right; nothing between them is."""
     truth = oracle.read("14_conference_three")
     row = next(row for row in truth.rows if row.is_answered)
     assert not row.is_dialled
