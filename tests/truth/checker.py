@@ -27,8 +27,8 @@ it stayed. Its answer may be null only if it was answered later.
 
 Where A did not dial B (a conference, a Stasis bridge, after a transfer, pickup or retrieval), ari/truth.md defines
 answer and end as *when they met and parted*, while the CDR goes on from where A's row began (14: a conference's first
-row begins before the second party came; 11b: the caller's row with the consultation's Local half covers the music on hold).
-Both are accepted there: CEL's meeting, because it is the definition; the CDR's own, because it is the CDR.
+row begins before the second party came; 11b: the caller's row with the consultation's Local half covers the music on
+hold). Both are accepted there: CEL's meeting, because it is the definition; the CDR's own, because it is the CDR.
 
 A row of the CDR that nobody answered is not demanded (the bar is on the answered ones); how many have their segment
 is told in the column `others`, for information. A segment with no row at all is surplus, answered or not.
