@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -24,7 +25,7 @@ from thespian.actors import ActorAddress
 from conf.load import ConfigurationError, check, load
 from conf.settings import Settings
 from supervision import links, tree
-from supervision.demo import Demo
+from supervision.demo import Demo, DemoFailed
 from supervision.intensity import Restarts, add_restart
 from supervision.messages import Farewell, Identity, Init, Letter, Place, Probe, ProbeAnswered, Start, Started, Stop
 from supervision.notify import notify
@@ -77,7 +78,7 @@ class Arimond:
                     self._serve(booted, demo, seconds)
                     if demo is not None:
                         demo.stop_traffic()
-                    booted.stop(self._settings.supervision.stop_timeout)
+                    booted.stop(self._settings.supervision.stop_timeout, self._told)
                 return EXIT_OK
             except TreeLost as lost:
                 _log.error("arimond.tree_lost", reason=str(lost), generation=self._generation)
@@ -186,18 +187,18 @@ class _Tree:
         if time.monotonic() - self._answered > SILENT_LIMIT:
             raise TreeLost(f"Root has not answered for {SILENT_LIMIT:.0f} s")
 
-    def stop(self, seconds: float) -> None:
+    def stop(self, seconds: float, told: "_Signals") -> None:
         """Stop the tree in order; what is not done in time is killed when the context ends."""
         assert self._host is not None
         self._host.tell(self._address, Letter(self._root, ARIMOND, Stop(int(seconds * 1000))))
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while time.monotonic() < until and not told.hurry:
             if isinstance(self._listen(0.1), Farewell):
                 self._host.shutdown()
                 return
             if select.select(self.filenos, [], [], 0)[0]:
                 return
-        _log.error("arimond.stop_timeout", seconds=seconds)
+        _log.error("arimond.stop_cut_short", seconds=seconds, told=told.hurry)
 
     def _listen(self, seconds: float) -> Any:
         assert self._host is not None
@@ -224,14 +225,15 @@ class _Signals:
 
     def __init__(self) -> None:
         self.stop = False
+        """Stop in order."""
+        self.hurry = False
+        """Do not wait for that: a second Ctrl-C."""
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._received)
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
-        if self.stop and number == signal.SIGINT:
-            # A second Ctrl-C from somebody who does not want to wait.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.hurry |= self.stop and number == signal.SIGINT
         self.stop = True
         os.write(self._write, b"\0")
 
@@ -250,7 +252,7 @@ class _Signals:
     type=click.Path(path_type=Path, file_okay=False),
     help="Where to keep state (wins over the settings).",
 )
-def main(config: Path | None, only_check: bool, demo: bool, seconds: float | None, state_dir: Path | None) -> None:
+def command(config: Path | None, only_check: bool, demo: bool, seconds: float | None, state_dir: Path | None) -> int:
     """Watch Asterisk PBXs over ARI and publish every call's life to RabbitMQ."""
     with ExitStack() as stack:
         try:
@@ -259,28 +261,55 @@ def main(config: Path | None, only_check: bool, demo: bool, seconds: float | Non
             if state_dir is not None:
                 overrides |= {"state_dir": str(state_dir.absolute())}
             if only_check:
-                _say_check(config, overrides)
+                return _say_check(config, overrides)
             settings = load(config, overrides)
             log.setup(settings, role="arimond")
             lock = stack.enter_context(WriterLock(settings.state_dir / "arimond.lock"))
-        except ConfigurationError as problem:
-            click.echo(f"arimond: wrong configuration\n{problem}", err=True)
-            sys.exit(EXIT_CONFIG)
-        except (StoreError, OSError) as problem:
-            click.echo(f"arimond: {problem}", err=True)
-            sys.exit(EXIT_CONFIG)
+        except ConfigurationError as error:
+            first, *others = error.problems
+            more = f" ({len(others)} more: arimond --check says them all)" if others else ""
+            return _refused(f"wrong configuration: {first}{more}", EXIT_CONFIG)
+        except (StoreError, OSError) as error:
+            return _refused(str(error), EXIT_CONFIG)
+        except DemoFailed as error:
+            return _refused(str(error), EXIT_GIVEN_UP)
         assert lock.held
-        code = Arimond(settings).run(show, seconds)
-    sys.exit(code)
+        try:
+            return Arimond(settings).run(show, seconds)
+        except DemoFailed as error:
+            return _refused(str(error), EXIT_GIVEN_UP)
 
 
-def _say_check(config: Path | None, overrides: dict[str, Any]) -> None:
+def _say_check(config: Path | None, overrides: dict[str, Any]) -> int:
     problems = check(config, overrides)
     for problem in problems:
         click.echo(str(problem))
     if not problems:
         click.echo("the configuration is right")
-    sys.exit(EXIT_CONFIG if problems else EXIT_OK)
+    return EXIT_CONFIG if problems else EXIT_OK
+
+
+def _refused(text: str, code: int) -> int:
+    click.echo(f"arimond: {text}", err=True)
+    return code
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run arimond.
+
+    Args:
+        arguments: the command line without the program's name; None takes the process's.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = command.main(arguments, prog_name="arimond", standalone_mode=False)
+    except click.ClickException as error:
+        # click's own code for a wrong command line is 2, which is no word of sysexits.h's.
+        error.show()
+        return EXIT_USAGE
+    return int(code)
 
 
 def _now_ms() -> int:
@@ -288,4 +317,4 @@ def _now_ms() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

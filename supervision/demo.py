@@ -16,8 +16,14 @@ from typing import Any
 
 import click
 
+from supervision import links
+
 SIMULATOR_LIMIT = 20.0
 """Seconds until the simulator must listen, and within which it must end when told to."""
+
+
+class DemoFailed(Exception):
+    """The simulator does not play."""
 
 
 class Demo:
@@ -32,8 +38,13 @@ class Demo:
         self._view: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Demo":
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        port = self._start_simulator()
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            port = self._start_simulator()
+        except BaseException:
+            # Without `__enter__` there is no `__exit__`.
+            self._clear()
+            raise
         self.overrides = {
             "application": {"environment": "development"},
             "state_dir": str(self.directory),
@@ -47,10 +58,8 @@ class Demo:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self.stop_traffic()
-        if self._given is None:
-            shutil.rmtree(self.directory, ignore_errors=True)
-        else:
+        self._clear()
+        if self._given is not None and (self.directory / "messages.jsonl").exists():
             click.echo(f"messages: {self.directory}/messages.jsonl · log: {self.directory}/arimond.log")
             click.echo(f"compare: ./bin/arimon-ctl replay --server pbx1 {self._sent}")
 
@@ -61,15 +70,24 @@ class Demo:
             self._view = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603  # our own program
 
     def check(self) -> None:
-        """Notice that the simulator has ended by itself."""
+        """Notice that the simulator has ended by itself.
+
+        Raises:
+            DemoFailed: it has.
+        """
         if self._simulator is not None and self._simulator.poll() is not None:
-            raise RuntimeError(f"the simulator ended with exit code {self._simulator.returncode}: {self._said()}")
+            raise DemoFailed(f"the simulator ended with exit code {self._simulator.returncode}: {self._said()}")
 
     def stop_traffic(self) -> None:
         """End the view, then the simulator: nothing more comes, its log is complete."""
         self._end(self._view)
         self._end(self._simulator)
         self._simulator = None
+
+    def _clear(self) -> None:
+        self.stop_traffic()
+        if self._given is None:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     @property
     def _sent(self) -> Path:
@@ -84,13 +102,19 @@ class Demo:
         command += ["--port-file", str(port_file), "--log", str(self._sent)]
         with (folder / "output.log").open("wb") as output:
             self._simulator = subprocess.Popen(  # noqa: S603  # our own program
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # It ends after arimond was told to, or with it: a terminal's Ctrl-C goes to its foreground group.
+                process_group=0,
+                preexec_fn=links.die_with_parent,  # safe: arimond has one thread
             )
         until = time.monotonic() + SIMULATOR_LIMIT
         while not port_file.exists():
             self.check()
             if time.monotonic() > until:
-                raise RuntimeError(f"the simulator does not listen after {SIMULATOR_LIMIT:.0f} s: {self._said()}")
+                raise DemoFailed(f"the simulator does not listen after {SIMULATOR_LIMIT:.0f} s: {self._said()}")
             time.sleep(0.02)
         return int(port_file.read_text().split()[0])
 
