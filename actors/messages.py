@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from wire.metrics.registry import Snapshot
 from wire.sink import SinkState
+from wire.store.offers import Accepted
 from wire.store.row import Position
 
 
@@ -76,6 +77,14 @@ class OutcomesCame:
         return OutcomesCame(
             self.confirmed + later.confirmed, self.failed + later.failed, self.returned + later.returned
         )
+
+
+@dataclass(frozen=True, slots=True)
+class OfferAnswered:
+    """Publisher → owner: an offer was accepted, and this is what has become of its messages so far."""
+
+    accepted: Accepted
+    outcomes: OutcomesCame
 
 
 @dataclass(frozen=True, slots=True)

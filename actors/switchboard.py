@@ -24,7 +24,7 @@ from actors.call.state import Call
 from actors.call.world import World
 from actors.call_system import CallSystem, Poisoned
 from actors.inspection import call_state, call_summary
-from actors.messages import JournalNeeded, JournalReaches, OutcomesCame, SinkChanged
+from actors.messages import JournalNeeded, JournalReaches, OfferAnswered, OutcomesCame, SinkChanged
 from conf.settings import Bounds
 from supervision.messages import Identity, Peer, Place, Reported, Start
 from supervision.reasons import SHUTDOWN, Crash
@@ -119,6 +119,9 @@ class SwitchboardActor(ProcessActor):
         self._draining_until = time.monotonic() + self._settings.supervision.shutdown * _DRAIN_SHARE
         self._ring()
 
+    def answers_later(self, item: Any) -> bool:
+        return isinstance(item, JournalReaches)
+
     def peers_changed(self) -> None:
         self._look_at_publisher()
 
@@ -154,6 +157,8 @@ class SwitchboardActor(ProcessActor):
         more = True
         while more and time.monotonic() < until:
             more = next(self._work)
+        if not self._restoring and not self._lag_rows():
+            self.answer_streams()
         if more:
             self._ring()
         elif self._draining_until is not None:
@@ -408,6 +413,7 @@ class SwitchboardActor(ProcessActor):
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def receive_JournalReaches(self, message: JournalReaches, _sender: Peer) -> None:
+        # Rung again only when this was folded, so that a busy hour rings no oftener than it is listened to.
         self._reached = message.position
         if self._lag_since is None:
             self._lag_since = time.monotonic()
@@ -428,6 +434,11 @@ class SwitchboardActor(ProcessActor):
 
     def receive_Accepted(self, message: Accepted, _sender: Peer) -> None:
         self._handle(message)
+
+    def receive_OfferAnswered(self, message: OfferAnswered, sender: Peer) -> None:
+        # The outcomes first: they free the lanes for the offer that follows.
+        self.receive_OutcomesCame(message.outcomes, sender)
+        self._handle(message.accepted)
 
     def receive_OutcomesCame(self, message: OutcomesCame, sender: Peer) -> None:
         generation = sender.identity.generation
