@@ -16,6 +16,7 @@ A subclass writes
 and uses `tell`, `after`, `watch`. Handlers must take every message twice without harm.
 """
 
+import math
 import os
 import signal
 import time
@@ -93,8 +94,9 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self._supervisor: Peer | None = None
         self._peers: dict[Place, Peer] = {}
         self._watched: dict[int, Callable[[], None]] = {}
-        self._timers: dict[str, tuple[int, Callable[[], None]]] = {}
-        self._timer_count = 0
+        self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
+        self._wakeups: dict[str, float] = {}
+        """The earliest wakeup asked of Thespian for each timer that still has one to come."""
         self._ended = False
         self._stopping = False
         self._lines: dict[str, tuple[Place, Line[Any]]] = {}
@@ -163,10 +165,29 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
 
     def after(self, seconds: float, name: str, action: Callable[[], None]) -> None:
         """Call `action` once, in `seconds`. A second timer of the same name replaces the first."""
-        # Thespian's wakeups cannot be cancelled, so each carries a number and late ones do nothing.
-        self._timer_count += 1
-        self._timers[name] = (self._timer_count, action)
-        self.wakeupAfter(timedelta(seconds=seconds), (name, self._timer_count))
+        due = time.monotonic() + seconds
+        self._timers[name] = (due, action)
+        # Thespian's wakeups cannot be cancelled and are sorted at each new one, so a timer that is set again and again
+        # must not leave one each time: a wakeup that comes too early is asked for once more.
+        if due < self._wakeups.get(name, math.inf):
+            self._wake(name, due, seconds)
+
+    def _wake(self, name: str, due: float, seconds: float) -> None:
+        self._wakeups[name] = due
+        self.wakeupAfter(timedelta(seconds=seconds), (name, due))
+
+    def _woken(self, name: str, asked: float) -> None:
+        if self._wakeups.get(name) == asked:
+            del self._wakeups[name]
+        due, action = self._timers.get(name, (math.inf, None))
+        if action is None or name in self._wakeups:
+            return
+        remaining = due - time.monotonic()
+        if remaining > 0:
+            self._wake(name, due, remaining)
+        else:
+            del self._timers[name]
+            action()
 
     def cancel(self, name: str) -> None:
         """Forget a timer; that there is none is fine."""
@@ -221,9 +242,7 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
                     if (watcher := self._watched.get(fileno)) is not None:
                         watcher()
             case WakeupMessage():
-                name, number = message.payload
-                if self._timers.get(name, (0,))[0] == number:
-                    self._timers.pop(name)[1]()
+                self._woken(*message.payload)
             case Init():
                 self._init(message, sender)
             case ActorSystemMessage():
