@@ -5,7 +5,7 @@ PBX and says which calls it concerns; `transition.transition` folds what concern
 says what to publish. `host.fold` is what a call's host does with it, `replay.replay` is a host without actors.
 
 ```
-Row ─ events.decode ─ correlation.correlate ─ segments ─→ Routed ─ (mailbox) ─ transition ─→ Publish ─ envelope ─→ OutboundMessage
-      └───────────────────── world.step ─────────────┘             └──────────── host.fold ─────────────┘
+Row ─ events ─ correlation, segments ─→ Routed ─ (mailbox) ─ transition ─→ Publish ─ envelope ─→ OutboundMessage
+      └───────── world.step ────────┘            └────────────────── host.fold ─────────────────┘
 ```
 """

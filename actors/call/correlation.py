@@ -9,10 +9,11 @@ by which Asterisk itself hands it on:
    happens to it is held back, and is told to its call in order as soon as the call is known.
 2. *Groups.* `Local/…;2` shares the fate of `;1`, and so does whatever a pending channel dials. A group is pending
    together and becomes known together: the legs of a `;2` often exist before the Dial that names its `;1`.
-3. *Known.* A channel is the root of a call of its own when it dials, when it runs dialplan without ever having looked like a
-   called leg, when it is originated (a Dial begins without caller), when it is a snoop, or when it came ringing in
-   and ends. A called leg that ends before any Dial named it belongs to a call that we cannot know: it is
-   reported, and nothing is published of it.
+3. *Known.* A channel is the root of a call of its own when it came ringing in, when it dials, when it runs dialplan
+   without ever having looked like a called leg, when it is the first in a bridge where calls meet, when it is a snoop,
+   or when it was originated and ends. (What was originated may well belong to the call of its `originator`, which only
+   the bridge tells: so it waits.) A called leg that ends before any Dial named it belongs to a call that we cannot
+   know: it is reported, and nothing is published of it.
 4. *Meeting.* In a bridge of class basic or stasis all members take the oldest linkedid there, oldest by the
    creation of the channel that it names. Conferences and parking lots never merge calls. When calls meet, the younger
    call is told which channels moved, the elder gets them with all that is known of them.
@@ -53,7 +54,7 @@ MERGING = frozenset({"basic", "stasis"})
 """Bridge classes in which calls meet."""
 
 REMEMBERED = 4096
-"""Dead channels and ended calls remembered: between this many and twice as many. A busy PBX (50 calls/s) fills it in 40 s."""
+"""Dead channels and ended calls remembered: between this many and twice as many. 50 calls/s fill it in 30 s."""
 
 _SNAPSHOTS = frozenset({"BRIDGEPEER", "BRIDGEPVTCALLID"})
 
@@ -78,7 +79,7 @@ class Known(NamedTuple):
     told: bool
     """The PBX says itself which call it belongs to."""
     state: str
-    """ARI's channel state as it is now."""
+    """ARI's channel state when first seen, or Up."""
     answered_ms: int | None
     bridge: tuple[str, str] | None
     """The bridge that it is in, and its technology."""
@@ -106,7 +107,7 @@ class CallNode(NamedTuple):
 
 
 class Correlation(NamedTuple):
-    """Channels, bridges and calls of one PBX. Everything in it belongs to something that lives, but `gone` and `gone_before`."""
+    """Channels, bridges and calls of one PBX: of those that live, but for what `gone` and `gone_before` remember."""
 
     counter: int
     """Channels seen so far."""
@@ -153,7 +154,7 @@ def correlate(
             [Unexpected("unknown-event", event.type, "", "a type that ARI did not have when this was written")],
         )
     kind = type(event)
-    if isinstance(event, (ari.ChannelVarset, ari.ChannelConnectedLine)):  # noqa: UP038 - a tuple is twice as fast
+    if isinstance(event, (ari.ChannelVarset, ari.ChannelConnectedLine)):  # a tuple is twice as fast as |
         done = _shortcut(state, event)
         if done is not None:
             return done, [], []
@@ -550,9 +551,10 @@ class _Work:
                 elif not known.peer and channel.app not in _NOT_YET and (known.late or channel.app != "Stasis"):
                     self.become_root(channel.id)
                     known = self.channels[channel.id]
-        elif channel.state != known.state:
+        elif channel.state != known.state and channel.state == "Up":
+            # Any other state matters to nobody but the call itself: only who is Up can go on in another call.
             answered_ms = known.answered_ms
-            if channel.state == "Up" and answered_ms is None and not known.party.born_up:
+            if answered_ms is None and not known.party.born_up:
                 answered_ms = self.at
             known = known._replace(state=channel.state, answered_ms=answered_ms)
             self.channels = self.channels.set(channel.id, known)

@@ -1,7 +1,7 @@
 """ARI's events as the call model sees them: decoded, checked, light.
 
-`decode` turns the raw bytes of one WebSocket message into one of the named tuples below, which keep ARI's names, or into
-None when the model has no use for it. Two thirds of what Asterisk sends are ChannelVarset of variables that nobody
+`decode` turns the raw bytes of one WebSocket message into one of the named tuples below, which keep ARI's names, or
+into None when the model has no use for it. Two thirds of what Asterisk sends are ChannelVarset of variables that nobody
 asks for: they are dropped here, before any state is touched.
 
 What is wrong with a frame is the peer's fault and a `DecodeError`; an event type that we have never heard of is no
@@ -298,6 +298,7 @@ def _second(date: str, zone: str) -> int:
     return int(datetime.strptime(date + zone, "%Y-%m-%dT%H:%M:%S%z").timestamp()) * 1000
 
 
+@lru_cache(maxsize=1024)
 def milliseconds(text: str) -> int:
     """Read ARI's time, as "2026-11-22T08:52:45.516+0530".
 

@@ -4,7 +4,7 @@
 
 - a plain ARI event: `{"type": …}`
 - a recorded one: `{"t": seconds, "event": {"type": …}}`
-- a row of a journal: `{"n": int, "at_ms": int, "kind": str, "body": object}`, or `"text": str` for a body that is no JSON
+- a row of a journal: `{"n": int, "at_ms": int, "kind": str, "body": object}`; `"text": str` for a body that is no JSON
 
 It is deterministic, byte for byte, and invents nothing at the end of the input: a call that has not ended is not
 finished.

@@ -203,7 +203,8 @@ class Fold:
                 records.append(record)
             self._tracks[user] = self._pruned(theirs._replace(records=tuple(records)))
         self._tracks[key] = None
-        self._others[key] = ()
+        if self._users(key):
+            self._others[key] = ()
 
     def hangup_cause(self, key: str, cause: int) -> None:
         """A hang-up was asked for with this cause; not softly, for that one's cause is not the channel's."""
@@ -377,7 +378,9 @@ class Fold:
             self._others[other] = (*users, user)
 
     def _forget(self, other: str, user: str) -> None:
-        self._others[other] = tuple(one for one in self._users(other) if one != user)
+        users = self._users(other)
+        if user in users:
+            self._others[other] = tuple(one for one in users if one != user)
 
     def _born(self, channel: Channel, created: tuple[int, int], late: bool = True) -> Track:
         up = channel.state == "Up"

@@ -48,7 +48,18 @@ def channel() -> Callable[..., Channel]:
         created: str = "2026-11-22T08:00:00.000+0000",
     ) -> Channel:
         return Channel(
-            key, name or f"PJSIP/{key}-1", state, number or key, key.upper(), "", context, exten, priority, app, created, linkedid
+            key,
+            name or f"PJSIP/{key}-1",
+            state,
+            number or key,
+            key.upper(),
+            "",
+            context,
+            exten,
+            priority,
+            app,
+            created,
+            linkedid,
         )
 
     return make

@@ -1,0 +1,79 @@
+"""Messages as consumers see them."""
+
+import uuid
+
+import orjson
+import pytest
+
+from actors.call.envelope import envelope, maybe_rfc3339, message_id, rfc3339
+from wire.message import OutboundMessage
+
+AT = 1_795_337_574_051
+
+
+def make(form: str = "v3", **changes: object) -> OutboundMessage:
+    fields: dict[str, object] = {
+        "call_id": "1.2", "timestamp_ms": AT, "row_ms": AT, "data": {"digit": "5"}, **changes,
+    }  # fmt: skip
+    return envelope(form, "pbx1", "call:1.2", 3, "dtmf-received", **fields)
+
+
+def test_the_v3_form() -> None:
+    """Envelope, routing key and lane are those of the design."""
+    message = make(recovered=True)
+    assert orjson.loads(message.body) == {
+        "message_id": message.message_id,
+        "schema": "arimon/3",
+        "operation": {"type": "dtmf-received"},
+        "server": "pbx1",
+        "stream": "call:1.2",
+        "sequence": 3,
+        "call_id": "1.2",
+        "timestamp": "2026-11-22T08:52:54.051Z",
+        "recovered": True,
+        "degraded": False,
+        "data": {"digit": "5"},
+    }
+    assert message.routing_key == "call.pbx1.dtmf-received"
+    assert message.lane == ("v3", "pbx1", "call:1.2")
+
+
+def test_the_legacy_form() -> None:
+    """Consumers of v2.7 find the data in `payload`."""
+    message = make("legacy")
+    told = orjson.loads(message.body)
+    assert set(told) == {"operation", "payload"}
+    assert told["operation"] == {"type": "dtmf-received"}
+    assert told["payload"]["digit"] == "5"
+    assert told["payload"]["call_id"] == "1.2"
+    assert message.message_id != make().message_id
+
+
+def test_an_id_is_a_uuid_of_version_7() -> None:
+    """It begins with the row's time, and says version and variant."""
+    identity = uuid.UUID(make().message_id)
+    assert identity.version == 7
+    assert identity.variant == uuid.RFC_4122
+    assert identity.int >> 80 == AT
+
+
+def test_an_id_is_a_function_of_what_the_message_is() -> None:
+    """The same (form, server, stream, sequence, operation) and time give the same id, any other another."""
+    base = ("v3", "pbx1", "call:1.2", 3, "dtmf-received", AT)
+    others = [
+        ("legacy", *base[1:]), ("v3", "pbx2", *base[2:]), (*base[:2], "call:1.3", *base[3:]),
+        (*base[:3], 4, *base[4:]), (*base[:4], "held-call", AT), (*base[:5], AT + 1),
+    ]  # fmt: skip
+    assert message_id(*base) == message_id(*base)
+    assert len({message_id(*one) for one in [base, *others]}) == 7
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "text"),
+    [(0, "1970-01-01T00:00:00.000Z"), (999, "1970-01-01T00:00:00.999Z"), (AT, "2026-11-22T08:52:54.051Z")],
+)
+def test_times_are_rfc_3339(at_ms: int, text: str) -> None:
+    """UTC, milliseconds, Z."""
+    assert rfc3339(at_ms) == text
+    assert maybe_rfc3339(at_ms) == text
+    assert maybe_rfc3339(None) is None
