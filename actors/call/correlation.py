@@ -112,8 +112,8 @@ class Correlation(NamedTuple):
     counter: int
     """Channels seen so far."""
     channels: PMap[str, Known]
-    names: PMap[str, str]
-    """Name of a living channel → its id."""
+    locals: PMap[str, str]
+    """Name of a living Local channel → its id."""
     groups: PMap[str, Group]
     calls: PMap[str, CallNode]
     bridges: PMap[str, str]
@@ -198,8 +198,8 @@ class _Work:
         "gone",
         "gone_before",
         "groups",
+        "locals",
         "n",
-        "names",
         "recordings",
         "recovered",
         "reports",
@@ -210,7 +210,7 @@ class _Work:
         (
             self.counter,
             self.channels,
-            self.names,
+            self.locals,
             self.groups,
             self.calls,
             self.bridges,
@@ -238,7 +238,7 @@ class _Work:
         return Correlation(
             self.counter,
             self.channels,
-            self.names,
+            self.locals,
             self.groups,
             self.calls,
             self.bridges,
@@ -335,14 +335,20 @@ class _Work:
             None,
             (),
         )
-        order = (created, self.counter)
+        key, order, peer = channel.id, (created, self.counter), _is_peer(channel.app)
+        local = name[-2:] in (";1", ";2")
+        root = (
+            channel.linkedid is None
+            and not local
+            and (snoop or channel.state == "Ring" or (late and channel.app != "" and not peer))
+        )
         known = Known(
             party,
             order,
-            None,
-            channel.id,
+            key if root else None,
+            None if root else key,
             late,
-            _is_peer(channel.app),
+            peer,
             False,
             False,
             channel.state,
@@ -352,19 +358,23 @@ class _Work:
             (),
             None,
         )
-        self.channels = self.channels.set(channel.id, known)
-        self.names = self.names.set(name, channel.id)
+        self.channels = self.channels.set(key, known)
         joined = CallInput(self.n, self.at, ChannelJoined(party, None, self.counter), self.recovered)
-        self.groups = self.groups.set(channel.id, Group((channel.id,), ((channel.id, joined),)))
-        if channel.linkedid is not None:
+        if root:
+            live = self.calls[key].live if key in self.calls else 0
+            self.calls = self.calls.set(key, CallNode(live + 1, order))
+            self.routed.append(Routed(key, joined))
             return known
-        if name[-2:] in (";1", ";2"):
-            other = self.names.get(name[:-1] + ("1" if name[-1] == "2" else "2"))
-            if other is not None:
-                self.follow(channel.id, other) if name[-1] == "2" else self.follow(other, channel.id)
-        elif snoop or channel.state == "Ring" or (late and channel.app and not known.peer):
-            self.become_root(channel.id)
-        return self.channels[channel.id]
+        self.groups = self.groups.set(key, Group((key,), ((key, joined),)))
+        if local:
+            self.locals = self.locals.set(party.channel, key)
+            if channel.linkedid is None:
+                other = self.locals.get(party.channel[:-1] + ("1" if party.channel[-1] == "2" else "2"))
+                if other is not None and name[-1] == "2":
+                    self.follow(key, other)
+                elif other is not None:
+                    self.follow(other, key)
+        return self.channels[key]
 
     def follow(self, key: str, leader: str) -> None:
         """`key` shares the fate of `leader`."""
@@ -477,8 +487,8 @@ class _Work:
         """A channel is gone."""
         known = self.channels[key]
         self.channels = self.channels.discard(key)
-        if self.names.get(known.party.channel) == key:
-            self.names = self.names.discard(known.party.channel)
+        if known.party.channel[-2:] in (";1", ";2") and self.locals.get(known.party.channel) == key:
+            self.locals = self.locals.discard(known.party.channel)
         self.gone = self.gone.set(key, self.at)
         if known.call is not None:
             self.leave(known.call)
@@ -576,9 +586,10 @@ class _Work:
             return
         if event.variable in _SNAPSHOTS:
             if known.call is None and known.late and event.variable == "BRIDGEPEER" and event.value:
-                peer = self.names.get(event.value)
-                if peer is not None:
-                    self.follow(channel.id, peer)
+                for key, other in self.channels.items():
+                    if other.party.channel == event.value:
+                        self.follow(channel.id, key)
+                        break
             self.fold.snapshot(channel, known.order)
             if self.fold.rows:
                 self.flush_segments()

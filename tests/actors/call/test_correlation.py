@@ -177,7 +177,7 @@ def test_memory_is_bounded(channel: Make) -> None:
         world.see(ari.ChannelDestroyed(T0, channel(str(key)), 16, ""))
     state = world.state
     assert len(state.gone) + len(state.gone_before) <= 2 * REMEMBERED + 2
-    assert not any((state.channels, state.names, state.groups, state.calls, state.bridges, state.recordings))
+    assert not any((state.channels, state.locals, state.groups, state.calls, state.bridges, state.recordings))
     assert not state.segments.tracks
 
 

@@ -1,6 +1,7 @@
 """Messages as consumers see them."""
 
 import uuid
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -11,8 +12,8 @@ from wire.message import OutboundMessage
 AT = 1_795_337_574_051
 
 
-def make(form: str = "v3", **changes: object) -> OutboundMessage:
-    fields: dict[str, object] = {
+def make(form: Literal["v3", "legacy"] = "v3", **changes: object) -> OutboundMessage:
+    fields: dict[str, Any] = {
         "call_id": "1.2", "timestamp_ms": AT, "row_ms": AT, "data": {"digit": "5"}, **changes,
     }  # fmt: skip
     return envelope(form, "pbx1", "call:1.2", 3, "dtmf-received", **fields)

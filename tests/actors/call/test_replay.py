@@ -96,7 +96,7 @@ def test_every_end_makes_one_finished_call(recording: Lines, name: str, seed: in
     assert not run.calls
     correlation = run.world.correlation
     assert not correlation.channels
-    assert not correlation.names
+    assert not correlation.locals
     assert not correlation.groups
     assert not correlation.segments.tracks
     assert not correlation.segments.others
