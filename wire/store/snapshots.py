@@ -116,10 +116,10 @@ class Snapshots:
 
     def load(self, id: int) -> Iterator[tuple[str, bytes]]:
         """Its slices, (key, blob), by key."""
-        after = ""
+        after: str | None = None  # not "", which is a key like any other
         while True:
             found = self._connection.execute(
-                "SELECT key, blob FROM slice WHERE snapshot = ? AND key > ? ORDER BY key LIMIT ?",
+                "SELECT key, blob FROM slice WHERE snapshot = ?1 AND (?2 IS NULL OR key > ?2) ORDER BY key LIMIT ?3",
                 (id, after, LOAD_SLICES),
             ).fetchall()
             if not found:

@@ -37,6 +37,13 @@ def test_slices_come_back_by_key(snapshots: Snapshots) -> None:
     assert list(snapshots.load(number)) == [(f"call:{key:03}", b"%d" % key) for key in range(200)]
 
 
+def test_an_empty_key_is_a_key(snapshots: Snapshots) -> None:
+    """The slice of the key "" comes first, not never: a fold may keep there what is nobody's in particular."""
+    number = snapshots.begin(Position("j", 9), 3, "hash", 100)
+    snapshots.put(number, [("a", b"1"), ("", b"0")])
+    assert list(snapshots.load(number)) == [("", b"0"), ("a", b"1")]
+
+
 def test_two_are_kept(snapshots: Snapshots) -> None:
     """The newest complete one and the one before it stay; older ones go with their slices."""
     for n in (1, 2, 3, 4):
