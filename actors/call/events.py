@@ -541,3 +541,9 @@ def decode(row: Row) -> Event | None:
     except orjson.JSONDecodeError as error:
         raise DecodeError("not-json", str(error)) from None
     return interpret(frame, row.at_ms)
+
+
+def endpoint(name: str) -> str:
+    """The endpoint (`tech/resource`) that a channel's name tells of."""
+    head, dash, _ = name.rpartition("-")
+    return head if dash else name

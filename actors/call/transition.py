@@ -21,6 +21,7 @@ from actors.call import account
 from actors.call import events as ari
 from actors.call.effects import Effect, Ended, Publish, Unexpected
 from actors.call.envelope import rfc3339
+from actors.call.events import endpoint
 from actors.call.inputs import CallInput, ChannelEnded, ChannelJoined, ChannelMoved, SegmentEnded
 from actors.call.state import Call, Conference, Hold, Leg, Life, Park, Phase, Queue, Tape, Transfer
 
@@ -216,7 +217,7 @@ class _Turn:
                 _STATES.get(party.state, Phase.DOWN),
                 party.channel_id,
                 party.channel,
-                _endpoint(party.channel),
+                endpoint(party.channel),
                 party.number,
                 party.name,
                 body.order,
@@ -367,20 +368,20 @@ class _Turn:
         if peer.name[-2:] in (";1", ";2") or (leg is not None and leg.reached):
             return
         number = leg.number if leg is not None else self.text(peer.number)
-        endpoint = leg.endpoint if leg is not None else _endpoint(self.text(peer.name))
+        where = leg.endpoint if leg is not None else endpoint(self.text(peer.name))
         if leg is None and self.life.reached is not None and self.life.reached[0] == peer.id:
             return
         number = number or (leg.wanted if leg is not None else None) or ""
         if leg is not None:
             self.put(leg._replace(reached=True))
         if self.life.reached is None:
-            self.life = self.life._replace(reached=(peer.id, number, endpoint))
+            self.life = self.life._replace(reached=(peer.id, number, where))
         self.say(
             "answered-call",
             {
                 "channel_id": peer.id,
                 "channel": self.text(peer.name),
-                "endpoint": endpoint,
+                "endpoint": where,
                 "number": number,
                 "name": leg.name if leg is not None else self.text(peer.cid_name),
                 "after_seconds": self.after(),
@@ -775,11 +776,6 @@ class _Turn:
             self.overflow("segments", body.channel)
             return
         self.life = self.life._replace(segments=(*self.life.segments, body))
-
-
-def _endpoint(channel: str) -> str:
-    head, dash, _ = channel.rpartition("-")
-    return head if dash else channel
 
 
 def _party(leg: Leg) -> str:

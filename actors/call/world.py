@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from actors.call import events
-from actors.call.correlation import Correlation, correlate
+from actors.call.belonging import Correlation
+from actors.call.correlation import correlate
 from actors.call.effects import Unexpected
 from actors.call.envelope import FORMS, envelope, maybe_rfc3339
 from actors.call.inputs import Routed

@@ -1,0 +1,458 @@
+"""Channels and their calls: who is known, who waits for whom, and how calls meet and end.
+
+What `correlation` decides, event by event, is done here. Its theory stands there.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pyrsistent import PMap, pmap
+
+from actors.call import events as ari
+from actors.call.effects import Unexpected
+from actors.call.events import Channel, Event, milliseconds
+from actors.call.inputs import (
+    CallBody,
+    CallInput,
+    ChannelEnded,
+    ChannelJoined,
+    ChannelMoved,
+    Party,
+    Quality,
+    Routed,
+    SegmentEnded,
+)
+from actors.call.segments import Fold, Segments
+from conf.settings import Bounds
+
+REMEMBERED = 4096
+"""Dead channels and ended calls remembered: between this many and twice as many. 50 calls/s fill it in 30 s."""
+
+
+class Known(NamedTuple):
+    """A channel that lives."""
+
+    party: Party
+    """As first seen; who dialled it as known now."""
+    order: tuple[int, int]
+    """Creation time and place in the order of arrival: the smaller is the elder."""
+    call: str | None
+    """Its call; None while pending."""
+    group: str | None
+    """The channel that leads its group while pending; None once known."""
+    late: bool
+    """First seen in mid-life."""
+    peer: bool
+    """It has looked like a called leg: app AppDial or AppQueue."""
+    dialled: bool
+    """A Dial that began has named it as peer."""
+    told: bool
+    """The PBX says itself which call it belongs to."""
+    state: str
+    """ARI's channel state when first seen, or Up."""
+    answered_ms: int | None
+    bridge: tuple[str, str] | None
+    """The bridge that it is in, and its technology."""
+    held_ms: int | None
+    """Since when it holds its peer."""
+    monitors: tuple[tuple[str, int], ...]
+    """See `Party.monitors`."""
+    quality: Quality | None
+
+
+class Group(NamedTuple):
+    """Pending channels that will become known together, and what has happened to them."""
+
+    members: tuple[str, ...]
+    held: tuple[tuple[str, CallInput], ...]
+
+
+class CallNode(NamedTuple):
+    """A call that lives."""
+
+    live: int
+    """Channels in it."""
+    order: tuple[int, int]
+    """That of the channel whose id it bears."""
+
+
+class Correlation(NamedTuple):
+    """Channels, bridges and calls of one PBX: of those that live, but for what `gone` and `gone_before` remember."""
+
+    counter: int
+    """Channels seen so far."""
+    channels: PMap[str, Known]
+    locals: PMap[str, str]
+    """Name of a living Local channel → its id."""
+    groups: PMap[str, Group]
+    calls: PMap[str, CallNode]
+    bridges: PMap[str, str]
+    """Bridge where calls meet → the call in it."""
+    recordings: PMap[str, str]
+    """ARI recording under way → the call that was told of it."""
+    gone: PMap[str, int]
+    """Dead channels and ended calls, the newer half."""
+    gone_before: PMap[str, int]
+    """The older half."""
+    segments: Segments
+
+    @classmethod
+    def new(cls) -> "Correlation":
+        """Nothing is known yet."""
+        return cls(0, pmap(), pmap(), pmap(), pmap(), pmap(), pmap(), pmap(), pmap(), Segments.new())
+
+
+class Belonging:
+    """One event's work: changes are gathered here and become a new state at the end."""
+
+    __slots__ = (
+        "at",
+        "bounds",
+        "bridges",
+        "calls",
+        "channels",
+        "counter",
+        "event",
+        "fold",
+        "gone",
+        "gone_before",
+        "groups",
+        "locals",
+        "n",
+        "recordings",
+        "recovered",
+        "reports",
+        "routed",
+    )
+
+    def __init__(self, state: Correlation, event: Event, n: int, bounds: Bounds, recovered: bool) -> None:
+        (
+            self.counter,
+            self.channels,
+            self.locals,
+            self.groups,
+            self.calls,
+            self.bridges,
+            self.recordings,
+            self.gone,
+            self.gone_before,
+            segments,
+        ) = state
+        self.event = event
+        self.at = event.at_ms
+        self.n = n
+        self.bounds = bounds
+        self.recovered = recovered
+        self.routed: list[Routed] = []
+        self.reports: list[Unexpected] = []
+        self.fold = Fold(segments, self.at, bounds.segments)
+
+    def done(self) -> Correlation:
+        if len(self.gone) > REMEMBERED:
+            self.gone, self.gone_before = pmap(), self.gone
+            self.bridges = pmap({bridge: call for bridge, call in self.bridges.items() if call in self.calls})
+            self.recordings = pmap({name: call for name, call in self.recordings.items() if call in self.calls})
+        if self.fold.overflow:
+            self.report("too-many-segments", "", f"more than {self.bounds.segments} at once")
+        return Correlation(
+            self.counter,
+            self.channels,
+            self.locals,
+            self.groups,
+            self.calls,
+            self.bridges,
+            self.recordings,
+            self.gone,
+            self.gone_before,
+            self.fold.done(),
+        )
+
+    def report(self, what: str, where: str, detail: str) -> None:
+        self.reports.append(Unexpected(what, type(self.event).__name__, where, detail))
+
+    # -- telling calls --------------------------------------------------------------------------------------------
+
+    def tell(self, known: Known, body: CallBody) -> None:
+        """Tell a channel's call; hold it back while the channel is pending."""
+        given = CallInput(self.n, self.at, body, self.recovered)
+        if known.call is not None:
+            self.routed.append(Routed(known.call, given))
+            return
+        assert known.group is not None
+        group = self.groups[known.group]
+        if len(group.held) >= self.bounds.pending * len(group.members) and not isinstance(
+            body, ChannelEnded | SegmentEnded
+        ):
+            self.report(
+                "too-much-held", known.party.channel_id, f"more than {self.bounds.pending} events while pending"
+            )
+            return
+        self.groups = self.groups.set(known.group, group._replace(held=(*group.held, (known.party.channel_id, given))))
+
+    def flush_segments(self) -> None:
+        """Tell the complete segments to their calls: before whatever ends the call."""
+        rows, self.fold.rows = self.fold.rows, []
+        for row in rows:
+            known = self.channels.get(row.channel_id)
+            if known is not None:
+                self.tell(
+                    known,
+                    SegmentEnded(
+                        row.channel,
+                        row.dst_channel,
+                        row.src,
+                        row.dst,
+                        row.start,
+                        row.answer,
+                        row.end,
+                        row.disposition,
+                        row.app,
+                    ),
+                )
+
+    # -- channels and their calls ---------------------------------------------------------------------------------
+
+    def see(self, channel: Channel) -> Known | None:
+        """Find a channel, or meet it for the first time; None for a dead one."""
+        known = self.channels.get(channel.id)
+        if known is None:
+            if channel.id in self.gone or channel.id in self.gone_before:
+                return None
+            known = self.meet_first(channel)
+        told = channel.linkedid
+        if told is not None and known.call != told:
+            self.believe(channel.id, told)
+            return self.channels.get(channel.id)
+        return known
+
+    def meet_first(self, channel: Channel) -> Known:
+        self.counter += 1
+        late = type(self.event) is not ari.ChannelCreated
+        try:
+            created = milliseconds(channel.creationtime)
+        except ValueError:
+            created = self.at
+        limit = self.bounds.text
+        name = channel.name
+        up = channel.state == "Up"
+        snoop = name.startswith("Snoop/")
+        party = Party(
+            channel.id,
+            name[:limit],
+            channel.number[:limit],
+            channel.cid_name[:limit],
+            channel.state,
+            channel.context[:limit],
+            channel.exten[:limit],
+            created,
+            None,
+            up,
+            "snoop" if snoop else "caller",
+            None,
+            None,
+            None,
+            None,
+            (),
+        )
+        key, order, peer = channel.id, (created, self.counter), looks_called(channel.app)
+        local = name[-2:] in (";1", ";2")
+        root = (
+            channel.linkedid is None
+            and not local
+            and (snoop or channel.state == "Ring" or (late and channel.app != "" and not peer))
+        )
+        known = Known(
+            party,
+            order,
+            key if root else None,
+            None if root else key,
+            late,
+            peer,
+            False,
+            False,
+            channel.state,
+            None,
+            None,
+            None,
+            (),
+            None,
+        )
+        self.channels = self.channels.set(key, known)
+        joined = CallInput(self.n, self.at, ChannelJoined(party, None, self.counter), self.recovered)
+        if root:
+            live = self.calls[key].live if key in self.calls else 0
+            self.calls = self.calls.set(key, CallNode(live + 1, order))
+            self.routed.append(Routed(key, joined))
+            return known
+        self.groups = self.groups.set(key, Group((key,), ((key, joined),)))
+        if local:
+            self.locals = self.locals.set(party.channel, key)
+            if channel.linkedid is None:
+                other = self.locals.get(party.channel[:-1] + ("1" if party.channel[-1] == "2" else "2"))
+                if other is not None and name[-1] == "2":
+                    self.follow(key, other)
+                elif other is not None:
+                    self.follow(other, key)
+        return self.channels[key]
+
+    def follow(self, key: str, leader: str) -> None:
+        """`key` shares the fate of `leader`."""
+        mine, theirs = self.channels[key], self.channels[leader]
+        if mine.call is not None:
+            return
+        assert mine.group is not None
+        if theirs.call is not None:
+            self.resolve(mine.group, theirs.call)
+        elif theirs.group != mine.group:
+            assert theirs.group is not None
+            self.unite(mine.group, theirs.group)
+
+    def unite(self, younger: str, elder: str) -> None:
+        """Make one pending group of two."""
+        mine, theirs = self.groups[younger], self.groups[elder]
+        held = tuple(sorted((*theirs.held, *mine.held), key=lambda one: one[1].n))
+        self.groups = self.groups.discard(younger).set(elder, Group((*theirs.members, *mine.members), held))
+        for member in mine.members:
+            self.channels = self.channels.set(member, self.channels[member]._replace(group=elder))
+
+    def believe(self, key: str, told: str) -> None:
+        """The PBX itself says which call a channel belongs to."""
+        known = self.channels[key]
+        if not known.told:
+            known = known._replace(told=True)
+            self.channels = self.channels.set(key, known)
+        if told in self.gone or told in self.gone_before:
+            if known.call is None:
+                self.report("call-has-ended", key, told)
+                self.become_root(key)
+            return
+        if told not in self.calls:
+            root = self.channels.get(told)
+            self.calls = self.calls.set(told, CallNode(0, root.order if root is not None else known.order))
+        if known.group is not None:
+            self.resolve(known.group, told)
+        else:
+            self.move(key, told)
+
+    def become_root(self, key: str) -> None:
+        """A pending channel that leads its group has a call of its own; its group shares it."""
+        if self.channels[key].group == key:
+            self.lead(key)
+
+    def lead(self, key: str) -> str:
+        """A pending channel has a call of its own, whoever leads its group; its group shares it."""
+        known = self.channels[key]
+        assert known.group is not None
+        if key not in self.calls:
+            self.calls = self.calls.set(key, CallNode(0, known.order))
+        self.resolve(known.group, key)
+        return key
+
+    def resolve(self, leader: str, call: str) -> None:
+        """A pending group belongs to this call: everything held back is told to it, in order."""
+        group = self.groups[leader]
+        self.groups = self.groups.discard(leader)
+        living: dict[str, Party] = {}
+        for member in group.members:
+            known = self.channels.get(member)
+            if known is not None:
+                living[member] = known.party
+                self.channels = self.channels.set(member, known._replace(call=call, group=None))
+        node = self.calls[call]
+        self.calls = self.calls.set(call, node._replace(live=node.live + len(living)))
+        for member, given in group.held:
+            body = given.body
+            if type(body) is ChannelJoined and member in living:
+                # Who dialled it is known by now; the rest is as it was when it was first seen.
+                now = living[member]
+                if now.origin != body.party.origin or now.dialled_by != body.party.dialled_by:
+                    party = body.party._replace(origin=now.origin, dialled_by=now.dialled_by)
+                    given = given._replace(body=body._replace(party=party))
+            self.routed.append(Routed(call, given))
+
+    def move(self, key: str, call: str) -> None:
+        """A channel goes on in another call."""
+        known = self.channels[key]
+        before = known.call
+        assert before is not None
+        known = known._replace(call=call)
+        self.channels = self.channels.set(key, known)
+        node = self.calls[call]
+        self.calls = self.calls.set(call, node._replace(live=node.live + 1))
+        bridge, technology = known.bridge or (None, None)
+        party = known.party._replace(
+            state=known.state,
+            answered_ms=known.answered_ms,
+            bridge_id=bridge,
+            technology=technology,
+            held_ms=known.held_ms,
+            monitors=known.monitors,
+        )
+        joined = ChannelJoined(party, before, known.order[1])
+        self.routed.append(Routed(call, CallInput(self.n, self.at, joined, self.recovered)))
+        self.routed.append(Routed(before, CallInput(self.n, self.at, ChannelMoved(key, call), self.recovered)))
+        self.leave(before)
+
+    def leave(self, call: str) -> None:
+        """A channel of this call is gone; without the last the call has ended."""
+        node = self.calls[call]
+        if node.live > 1:
+            self.calls = self.calls.set(call, node._replace(live=node.live - 1))
+        else:
+            self.calls = self.calls.discard(call)
+            self.gone = self.gone.set(call, self.at)
+
+    def die(self, key: str) -> None:
+        """A channel is gone."""
+        known = self.channels[key]
+        self.channels = self.channels.discard(key)
+        if known.party.channel[-2:] in (";1", ";2") and self.locals.get(known.party.channel) == key:
+            self.locals = self.locals.discard(known.party.channel)
+        self.gone = self.gone.set(key, self.at)
+        if known.call is not None:
+            self.leave(known.call)
+
+    def meet(self, keys: Iterable[str], bridge: str) -> None:
+        """These channels are in one bridge, where calls meet: all take the oldest linkedid there."""
+        members = [self.channels[key] for key in keys if key in self.channels]
+        oldest: str | None = None
+        for known in members:
+            call = known.call
+            if call is not None and (oldest is None or self.calls[call].order < self.calls[oldest].order):
+                oldest = call
+        if oldest is None and self.bridges.get(bridge) in self.calls:
+            oldest = self.bridges[bridge]
+        if oldest is None:
+            oldest = self.settle(members)
+            if oldest is None:
+                return
+        if self.bridges.get(bridge) != oldest:
+            self.bridges = self.bridges.set(bridge, oldest)
+        for known in members:
+            if known.call == oldest:
+                continue
+            known = self.channels[known.party.channel_id]
+            if known.group is not None:
+                self.resolve(known.group, oldest)
+            elif known.call != oldest and not known.told:
+                self.move(known.party.channel_id, oldest)
+
+    def settle(self, members: list[Known]) -> str | None:
+        """Only pending channels have met: one group from here on. Its call, if one of them can be its root."""
+        groups = {known.group for known in members if known.group is not None}
+        leaders = sorted((self.channels[key] for key in groups if key in self.channels), key=lambda one: one.order)
+        if len(leaders) < len(groups) or not leaders:
+            return None  # whoever could have said which call it is has gone: it stays unknown
+        eldest = leaders[0]
+        key = eldest.party.channel_id
+        for other in leaders[1:]:
+            self.unite(other.party.channel_id, key)
+        inside = any(known.party.channel_id == key for known in members)
+        if not inside or eldest.party.channel[-2:] == ";1" or (len(members) == 1 and eldest.state != "Up"):
+            return None
+        return self.lead(key)
+
+
+def looks_called(app: str) -> bool:
+    """Whether an application is what Asterisk shows on a called leg."""
+    return app in ("AppDial", "AppQueue")
