@@ -214,8 +214,9 @@ class Belonging:
 
     def see(self, channel: Channel) -> Known | None:
         """Find a channel, or meet it for the first time; None for a dead one."""
-        known = self.channels.get(channel.id)
-        if known is None:
+        try:
+            known = self.channels[channel.id]
+        except KeyError:
             if channel.id in self.gone or channel.id in self.gone_before:
                 return None
             known = self.meet_first(channel)

@@ -79,8 +79,11 @@ def correlate(
 def _shortcut(state: Correlation, event: ari.ChannelVarset | ari.ChannelConnectedLine) -> Correlation | None:
     """Fold what changes nothing but a time, as half of all events do; None if there is more to it."""
     channel = event.channel
-    known = state.channels.get(channel.id)
-    if known is None or known.call is None or (channel.linkedid is not None and channel.linkedid != known.call):
+    try:
+        known = state.channels[channel.id]  # four calls deep in pyrsistent, `get` is five
+    except KeyError:
+        return None
+    if known.call is None or (channel.linkedid is not None and channel.linkedid != known.call):
         return None
     if type(event) is ari.ChannelVarset and event.variable not in _SNAPSHOTS:
         return None

@@ -356,7 +356,10 @@ class Fold:
     def _get(self, key: str) -> Track | None:
         if key in self._tracks:
             return self._tracks[key]
-        return self._before.tracks.get(key)
+        try:
+            return self._before.tracks[key]
+        except KeyError:
+            return None
 
     def _mine(self, key: str) -> Track:
         track = self._get(key)
@@ -370,7 +373,9 @@ class Fold:
             self._tracks[key] = track._replace(records=(*records[:index], record, *records[index + 1 :]))
 
     def _users(self, key: str) -> tuple[str, ...]:
-        return self._others[key] if key in self._others else self._before.others.get(key, ())
+        if key in self._others:
+            return self._others[key]
+        return self._before.others.get(key, ())
 
     def _take(self, other: str, user: str) -> None:
         users = self._users(other)
@@ -658,8 +663,9 @@ def unchanged(segments: Segments, channel: Channel, now: int) -> Segments | None
         The state after it; None if there is more to it, and a `Fold` must do it.
     """
     tracks = segments.tracks
-    track = tracks.get(channel.id)
-    if track is None:
+    try:
+        track = tracks[channel.id]
+    except KeyError:
         return None
     shown = track.shown
     if (
