@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from actors.base import latest
-from actors.messages import OfferAnswered, OutcomesCame, SinkChanged
+from actors.carriage import Cargo, Owed
+from actors.messages import OutcomesCame, SinkChanged
 from actors.rate import Rate
 from actors.worker import WorkerActor
 from conf.settings import Settings
@@ -27,7 +28,7 @@ from wire.amqp.link import AmqpSink
 from wire.file_sink import FileSink
 from wire.metrics import names
 from wire.sink import Outcome, Phase, Sink, SinkState, Verdict
-from wire.store.offers import Accepted, Offer
+from wire.store.offers import Offer
 from wire.store.outbox import Entry
 
 _RECENT = 200
@@ -45,10 +46,9 @@ class PublisherActor(WorkerActor):
 
     def start(self, start: Start) -> None:
         self._settings = start.settings
-        self._flying: dict[str, tuple[Place, int]] = {}
+        self._cargo = Cargo()
         self._owners: dict[Place, Identity] = {}
-        self._owed: dict[Place, Accepted] = {}
-        """Offers that have no answer yet."""
+        self._owed = Owed()
         self._recent: deque[bytes] = deque(maxlen=_RECENT)
         self._rate = Rate()
         self._state_since_ms = time.time_ns() // 1_000_000
@@ -88,7 +88,7 @@ class PublisherActor(WorkerActor):
         for place, identity in list(self._owners.items()):
             if (now := self.peer(place)) is not None and now != identity:
                 self._owners[place] = now
-                self._owed.pop(place, None)
+                self._owed.forget(place)
                 self.say(f"sink {place}", SinkChanged(self._sink.state))
         for pbx in self._settings.pbx:
             place = Place("switchboard", pbx.name)
@@ -109,50 +109,37 @@ class PublisherActor(WorkerActor):
         await self._sink.run()
 
     def _publish(self, owner: Place, offer: int, entries: Sequence[Entry]) -> None:
-        # The same offer may come twice, and so may a message after a failure that was none; the sink knows ids.
-        for entry in entries:
-            self._flying[entry.message.message_id] = (owner, entry.id)
+        self._cargo.take(owner, entries)
         self._published.add(len(entries))
         self._recent.extend(entry.message.body for entry in entries)
         self._sink.publish([entry.message for entry in entries])
         asyncio.get_running_loop().call_later(_ANSWER_WAIT, self.bridge.post, _AnswerDue(owner, offer))
 
     def _outcomes_came(self, outcomes: Sequence[Outcome]) -> None:
-        by_owner: dict[Place, tuple[list[int], list[int], list[tuple[int, str]]]] = {}
-        for message_id, verdict, detail, seconds in outcomes:
-            owner, entry = self._flying.pop(message_id)
-            confirmed, failed, returned = by_owner.setdefault(owner, ([], [], []))
+        for _message_id, verdict, _detail, seconds in outcomes:
             self._verdicts[verdict].add()
             if verdict is Verdict.CONFIRMED:
                 self._latency.observe(seconds)
-                confirmed.append(entry)
-            elif verdict is Verdict.FAILED:
-                failed.append(entry)
-            else:
-                returned.append((entry, detail))
-        for owner, (confirmed, failed, returned) in by_owner.items():
-            self.bridge.post(_Batch(owner, OutcomesCame(tuple(confirmed), tuple(failed), tuple(returned))))
+        for owner, came in self._cargo.settle(outcomes).items():
+            self.bridge.post(_Batch(owner, came))
 
     # --- in the actor -------------------------------------------------------------------------------------------------
 
     def receive_Offer(self, message: Offer, sender: Peer) -> None:
         if message.generation == self.identity.generation:
             owner = sender.identity.place
-            self._owed[owner] = Accepted(message.generation, message.offer)
+            self._owed.offered(owner, message)
             self.bridge.call(self._publish, owner, message.offer, message.entries)
 
     def from_loop__AnswerDue(self, due: "_AnswerDue") -> None:
-        owed = self._owed.get(due.owner)
-        if owed is not None and owed.offer == due.offer:
-            del self._owed[due.owner]
-            self.tell(due.owner, owed)
+        if (answer := self._owed.due(due.owner, due.offer)) is not None:
+            self.tell(due.owner, answer)
 
     def from_loop__Batch(self, batch: "_Batch") -> None:
-        owed = self._owed.pop(batch.owner, None)
-        if owed is None:
-            self.say(f"outcomes {batch.owner}", batch.outcomes)
+        if (answer := self._owed.answer(batch.owner, batch.outcomes)) is not None:
+            self.tell(batch.owner, answer)
         else:
-            self.tell(batch.owner, OfferAnswered(owed, batch.outcomes))
+            self.say(f"outcomes {batch.owner}", batch.outcomes)
 
     def from_loop_SinkState(self, state: SinkState) -> None:
         self.metrics.gauge(names.SINK_CONNECTED).set(1 if state.takes_messages else 0)

@@ -13,7 +13,7 @@ from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call.world import World, step
 from actors.call_system import CallSystem, Poisoned
-from actors.switchboard import _CODEC
+from actors.folding import CODEC
 from conf.settings import Settings
 from supervision.reports import Context, ReportKind
 from tests.truth import recordings
@@ -341,22 +341,22 @@ def test_a_snapshot_taken_at_any_row_is_as_good_as_the_state(name: str, settings
         world = kept = done.world
         # A world of 200 calls takes its time; each tenth of those is enough.
         if len(calls_) < 20 or number % 10 == 0:
-            kept = _CODEC.decode(_CODEC.encode(world))
+            kept = CODEC.decode(CODEC.encode(world))
             assert kept == world
         for each in done.routed:
             blob = stored.get(each.call_id)
-            restored = None if blob is None else _CODEC.decode(blob)
+            restored = None if blob is None else CODEC.decode(blob)
             assert type(restored) in (Call, type(None))
             folded = host.fold(calls_.get(each.call_id), each, SERVER, settings)
             assert host.fold(restored, each, SERVER, settings) == folded
-            calls_[each.call_id], stored[each.call_id] = folded.call, _CODEC.encode(folded.call)
+            calls_[each.call_id], stored[each.call_id] = folded.call, CODEC.encode(folded.call)
             if folded.ended:
                 del calls_[each.call_id], stored[each.call_id]
 
 
 def test_the_core_keeps_no_state_outside_of_the_codecs_list() -> None:
     """What a snapshot may hold is named by modules: those of the pure core, and its configuration's."""
-    allowed = {module for module, _name in _CODEC._allowed if module.split(".")[0] in ("actors", "conf", "wire")}
+    allowed = {module for module, _name in CODEC._allowed if module.split(".")[0] in ("actors", "conf", "wire")}
     assert allowed == {
         "actors.call.correlation",
         "actors.call.events",

@@ -129,6 +129,16 @@ class Ledger:
         """
         self._use(open_reader(self._path))
 
+    @property
+    def path(self) -> Path:
+        """The database's file."""
+        return self._path
+
+    @property
+    def is_open(self) -> bool:
+        """True between `open` and `close`."""
+        return self._opened is not None
+
     def _use(self, connection: sqlite3.Connection) -> None:
         self._opened = connection
         self.outbox = Outbox(connection)
@@ -188,6 +198,10 @@ class Ledger:
                 (uuid, n, uuid, n),
             )
             return int(row.fetchall()[0][0]) - 1
+
+    def row_begun(self) -> bool:
+        """Whether the row behind the checkpoint was begun in single steps, and not survived."""
+        return bool(self._connection.execute("SELECT row_begun FROM checkpoint").fetchone()[0])
 
     def needed(self, quarantined_since_ms: int) -> list[Position]:
         """Positions from which the journal may yet be read, for JournalWriter.retire.

@@ -1,0 +1,397 @@
+"""The fold of one PBX's journal, with its state on disk: what Switchboard does, without actors, clocks and sockets.
+
+    restore()     the newest snapshot, and the rows since then folded again with effects muted
+    fold(enough)  some rows, and one transaction: checkpoint, outbox, quarantine
+    snapshot()    one slice of the snapshot under way
+
+Whoever drives it decides when, and reads the outcome as data; the Switchboard (actors.switchboard) does it by the
+doorbell, the simulation (tests/simulation) by its schedule.
+
+A disk that refuses is a state: what was folded and could not be committed is kept, nothing more is folded, and the next
+`fold` tries to commit that first. So the state is never more than one batch ahead of the checkpoint.
+"""
+
+import hashlib
+import traceback
+from collections.abc import Callable, Collection, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from actors.call import world
+from actors.call.effects import Unexpected
+from actors.call.host import Folded
+from actors.call.inputs import Routed
+from actors.call.state import Call
+from actors.call.world import World
+from conf.settings import Bounds, Settings
+from supervision.reasons import Crash
+from wire.message import OutboundMessage
+from wire.store.codec import Codec, classes_in
+from wire.store.database import translated
+from wire.store.errors import CodecError, StoreUnusable
+from wire.store.journal import JournalReader
+from wire.store.ledger import Ledger, Stage, Suspect
+from wire.store.outbox import Entry
+from wire.store.row import Position, Row
+
+if TYPE_CHECKING:  # its module imports Thespian
+    from actors.call_system import Poisoned
+
+SNAPSHOT_VERSION = 1
+"""Raised when a stored state can no longer be folded further by the code; older snapshots are then passed over."""
+
+_STATES = ("world", "state", "correlation", "segments", "inputs", "events")
+CODEC = Codec([Bounds, *(found for name in _STATES for found in classes_in(f"actors.call.{name}"))])
+"""Which classes a snapshot may hold: those of the call core."""
+_READ_BYTES = 8 * 1024 * 1024
+"""Most bytes of journal read at once."""
+_SNAPSHOT_SLICE = 200
+"""Calls written per slice of a snapshot."""
+_SUSPECTED_AFTER = 3
+"""Starts at one checkpoint after which a row is suspected of killing the process, so that rows are taken singly."""
+_SURVIVED = 2
+"""Deaths at a row after which it is not tried again."""
+
+
+class Calls(Protocol):
+    """Whoever hosts the calls: actors, or in a simulation a dict."""
+
+    @property
+    def states(self) -> dict[str, Call]:
+        """Each active call's state. Immutable values: a copy of the dict is a snapshot."""
+
+    def deliver(self, routed: Routed) -> "Folded | Poisoned":
+        """Give an input to its call; `Poisoned` if it cannot be taken, and the call is as before."""
+
+    def degrade(self, call_id: str) -> None:
+        """A row of this call was set aside."""
+
+    def restore(self, call_id: str, state: Call) -> None:
+        """Put a call of a snapshot back."""
+
+
+class Complaints(Protocol):
+    """A log, for what an operator must know."""
+
+    def error(self, event: str, **keys: Any) -> Any:
+        """Write an error."""
+
+
+class Committed(NamedTuple):
+    """What one `fold` made of some rows. All of it is committed."""
+
+    rows: int
+    """How many."""
+    at_ms: int
+    """When we had the last of them, Unix milliseconds."""
+    entries: tuple[Entry, ...]
+    """New in the outbox, in order: to be offered."""
+    arrived: tuple[int, ...]
+    """For each entry, when we had the row that caused it, Unix milliseconds."""
+    suspects: tuple[Suspect, ...]
+    """Set aside."""
+    rejected: int
+    """Rows that the PBX got wrong; they are among the suspects."""
+    unexpected: tuple[Unexpected, ...]
+    """To be counted and logged."""
+    began: int
+    """Calls."""
+    ended: int
+    """Calls."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is being folded, or waits for the disk."""
+
+    position: Position | None = None
+    rows: int = 0
+    at_ms: int = 0
+    messages: list[OutboundMessage] = field(default_factory=list)
+    arrived: list[int] = field(default_factory=list)
+    suspects: list[Suspect] = field(default_factory=list)
+    rejected: int = 0
+    unexpected: list[Unexpected] = field(default_factory=list)
+    began: int = 0
+    ended: int = 0
+
+
+_NOTHING: frozenset[tuple[int, str | None]] = frozenset()
+
+
+class Folding:
+    """The fold and its state.
+
+    Args:
+        server: the PBX's name in conf.
+        settings: what is configured.
+        ledger: open; its only writer.
+        reader: of the PBX's journal.
+        calls: host of the calls; empty.
+        log: for what an operator must know.
+        clock: Unix milliseconds, for notes in the ledger only: what is published takes its time from the rows.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        settings: Settings,
+        ledger: Ledger,
+        reader: JournalReader,
+        calls: Calls,
+        log: Complaints,
+        clock: Callable[[], int],
+    ) -> None:
+        self._server = server
+        self._settings = settings
+        self._options = settings.switchboard
+        self._ledger = ledger
+        self._reader = reader
+        self._calls = calls
+        self._log = log
+        self._clock = clock
+        self._world = World.new(server)
+        self._batch = _Batch()
+        self._uncommitted = False
+        self._singly = 0
+        self._since_snapshot = 0
+        self._snapshot: Iterator[None] | None = None
+        self.position: Position | None = None
+        """The checkpoint: up to here all is done and committed."""
+        self.restoring = True
+        """Until `restore` is through."""
+
+    # --- the start ----------------------------------------------------------------------------------------------------
+
+    def restore(self) -> Iterator[None]:
+        """Begin where the ledger's checkpoint is; comes up for air after every row.
+
+        Raises:
+            StoreUnusable: the disk refuses; make a new Folding and try again.
+        """
+        with translated(self._ledger.path):
+            yield from self._restore()
+
+    def _restore(self) -> Iterator[None]:
+        if self._ledger.begin_attempt() >= _SUSPECTED_AFTER or self._ledger.row_begun():
+            self._singly = self._options.batch_rows
+        checkpoint = self._ledger.position()
+        if checkpoint is None:
+            # A new ledger, perhaps in place of a lost one: then this publishes again, under the same ids.
+            self.position = self._reader.position_at(self._clock() - int(self._options.rebuild_window * 1000))
+        else:
+            self.position = checkpoint
+            position = yield from self._load_snapshot()
+            yield from self._refold(position, checkpoint)
+        self._batch = _Batch()
+        self.restoring = False
+
+    def _load_snapshot(self) -> Generator[None, None, Position | None]:
+        while (info := self._ledger.snapshots.latest_complete()) is not None:
+            calls: dict[str, Call] = {}
+            try:
+                if info.version != SNAPSHOT_VERSION:
+                    raise CodecError("snapshot", f"is of version {info.version}, not {SNAPSHOT_VERSION}")
+                for key, blob in self._ledger.snapshots.load(info.id):
+                    value = CODEC.decode(blob)
+                    if isinstance(value, World):
+                        self._world = value
+                    else:
+                        assert isinstance(value, Call)
+                        calls[key] = value
+                    yield
+            except CodecError as problem:
+                # Rows since then are still in the journal, which keeps them for as long as this snapshot was there.
+                self._log.error("switchboard.snapshot_refused", position=str(info.position), error=str(problem))
+                self._ledger.snapshots.discard(info.id)
+                self._world = World.new(self._server)
+                continue
+            for call_id, call in calls.items():
+                self._calls.restore(call_id, call)
+                yield
+            return info.position
+        return None
+
+    def _refold(self, position: Position | None, checkpoint: Position) -> Iterator[None]:
+        """Fold rows whose effects are in the outbox already, up to the checkpoint."""
+        while position != checkpoint:
+            batch = self._reader.read(position, self._options.batch_rows, _READ_BYTES)
+            rows = [] if batch is None or self._is_beyond(batch.uuid, checkpoint) else batch.rows
+            if batch is not None and batch.uuid == checkpoint.uuid:
+                # One row may stand for many lost ones, and so reach beyond the checkpoint.
+                rows = [row for row in rows if row.n <= checkpoint.n]
+            if batch is None or not rows:
+                # Rows that were folded are gone. What the journal still has was folded; go on behind the checkpoint.
+                self._log.error("switchboard.journal_short", checkpoint=str(checkpoint), position=str(position))
+                return
+            skip = self._ledger.quarantine.keys(batch.uuid, rows[0].n - 1, rows[-1].n)
+            for row in rows:
+                self._fold_row(batch.uuid, row, skip)
+                self._since_snapshot += 1
+                position = Position(batch.uuid, row.n)
+                yield
+
+    def _is_beyond(self, uuid: str, checkpoint: Position) -> bool:
+        """Whether a journal is a later one than the checkpoint's: the rest of that one is gone then."""
+        if uuid == checkpoint.uuid:
+            return False
+        following = self._reader.read(checkpoint, 1, _READ_BYTES)
+        return following is not None and following.uuid == uuid
+
+    # --- folding ------------------------------------------------------------------------------------------------------
+
+    def fold(self, enough: Callable[[], bool]) -> Committed | None:
+        """Fold some rows and commit what came of them.
+
+        Args:
+            enough: asked after each row whether to stop here and commit.
+
+        Returns:
+            None if there are no rows.
+
+        Raises:
+            StoreUnusable: the disk refuses; call it again later.
+            StoreDamaged: the ledger is damaged, this process must begin anew; or the journal's end is, and its writer
+                will begin another.
+        """
+        if not self._uncommitted and not self._fold_rows(enough):
+            return None
+        return self._commit()
+
+    def _fold_rows(self, enough: Callable[[], bool]) -> bool:
+        read = self._reader.read(self.position, 1 if self._singly else self._options.batch_rows, _READ_BYTES)
+        if read is None:
+            return False
+        batch = self._batch
+        row = read.rows[0]
+        if self._singly and self._ledger.begin_row(Position(read.uuid, row.n)) >= _SURVIVED:
+            self._set_aside(read.uuid, row, None, "process", "the process died twice at this row", "")
+            batch.rows, batch.arrived = 1, []
+        else:
+            for row in read.rows:
+                self._fold_row(read.uuid, row, _NOTHING)
+                batch.rows += 1
+                batch.arrived.extend([row.at_ms] * (len(batch.messages) - len(batch.arrived)))
+                if enough():
+                    break
+        batch.position, batch.at_ms = Position(read.uuid, row.n), row.at_ms
+        self._uncommitted = True
+        return True
+
+    def _commit(self) -> Committed:
+        batch = self._batch
+        assert batch.position is not None
+        now_ms = self._clock()
+        entries: list[Entry] = []
+        try:
+            with self._ledger.transaction():
+                self._ledger.move(batch.position, now_ms)
+                entries = self._ledger.outbox.add(batch.messages, now_ms)
+                self._ledger.quarantine.add(batch.suspects, now_ms)
+        except StoreUnusable:
+            # A COMMIT that failed may have been made all the same.
+            with translated(self._ledger.path):
+                if self._ledger.position() != batch.position:
+                    raise
+        self.position = batch.position
+        self._uncommitted = False
+        self._batch = _Batch()
+        self._singly = max(0, self._singly - batch.rows)
+        self._since_snapshot += batch.rows
+        if self._since_snapshot >= self._options.snapshot_rows and self._snapshot is None:
+            self.begin_snapshot()
+        return Committed(
+            batch.rows,
+            batch.at_ms,
+            tuple(entries),
+            tuple(batch.arrived),
+            tuple(batch.suspects),
+            batch.rejected,
+            tuple(batch.unexpected),
+            batch.began,
+            batch.ended,
+        )
+
+    def _fold_row(self, uuid: str, row: Row, skip: Collection[tuple[int, str | None]]) -> None:
+        if (row.n, None) in skip:
+            return
+        try:
+            step = world.step(self._world, row, self._settings)
+        except Exception as problem:  # noqa: BLE001  # whatever a row does to us, it is kept and the others go on
+            self._set_aside(uuid, row, None, "correlate", repr(problem), "".join(traceback.format_exception(problem)))
+            return
+        if step.rejected is not None:
+            self._batch.rejected += 1
+            self._set_aside(uuid, row, None, "decode", f"{step.rejected.reason}: {step.rejected.detail}", "")
+        self._world = step.world
+        self._batch.messages.extend(step.pbx_messages)
+        self._batch.unexpected.extend(step.reports)
+        for routed in step.routed:
+            if (row.n, routed.call_id) in skip:
+                self._calls.degrade(routed.call_id)
+            else:
+                self._deliver(uuid, row, routed)
+
+    def _deliver(self, uuid: str, row: Row, routed: Routed) -> None:
+        known = routed.call_id in self._calls.states
+        folded = self._calls.deliver(routed)
+        if not isinstance(folded, Folded):
+            reason = folded.reason
+            trace = reason.traceback if isinstance(reason, Crash) else ""
+            self._set_aside(uuid, row, routed.call_id, "call", str(reason), trace)
+            self._calls.degrade(routed.call_id)
+            return
+        batch = self._batch
+        batch.messages.extend(folded.messages)
+        batch.unexpected.extend(folded.unexpected)
+        batch.began += not known
+        batch.ended += folded.ended
+
+    def _set_aside(self, uuid: str, row: Row, call_id: str | None, stage: Stage, error: str, trace: str) -> None:
+        self._batch.suspects.append(Suspect(uuid, row, call_id, stage, error, trace))
+
+    # --- snapshots ----------------------------------------------------------------------------------------------------
+
+    def begin_snapshot(self) -> None:
+        """Store the state at the checkpoint, if there is anything new; `snapshot` does it."""
+        # What waits for the disk is in the state, and not behind the checkpoint.
+        if self.position is not None and self._since_snapshot and not self._uncommitted:
+            self._since_snapshot = 0
+            # Immutable values: this copy is all calls at this row, however long it takes to write.
+            self._snapshot = self._write_snapshot(self.position, self._world, dict(self._calls.states))
+
+    def snapshot(self) -> bool:
+        """Write one slice of the snapshot under way; False if there is none, or it is complete.
+
+        Raises:
+            StoreUnusable: the disk refuses. This one is given up; the older ones stay.
+        """
+        if self._snapshot is None:
+            return False
+        try:
+            next(self._snapshot)
+        except StopIteration:
+            self._snapshot = None
+            return False
+        except StoreUnusable:
+            self._snapshot = None
+            raise
+        return True
+
+    def _write_snapshot(self, position: Position, world: World, calls: dict[str, Call]) -> Iterator[None]:
+        snapshots = self._ledger.snapshots
+        number = snapshots.begin(position, SNAPSHOT_VERSION, configuration_hash(self._settings), self._clock())
+        snapshots.put(number, [("", CODEC.encode(world))])
+        yield
+        items = list(calls.items())
+        for begin in range(0, len(items), _SNAPSHOT_SLICE):
+            chosen = items[begin : begin + _SNAPSHOT_SLICE]
+            snapshots.put(number, [(call_id, CODEC.encode(call)) for call_id, call in chosen])
+            yield
+        snapshots.complete(number, self._clock())
+
+
+def configuration_hash(settings: Settings) -> str:
+    """A name for what of the configuration decides how rows are folded."""
+    told = settings.call.model_dump_json() + settings.publisher.form
+    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
