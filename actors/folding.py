@@ -12,11 +12,13 @@ A disk that refuses is a state: what was folded and could not be committed is ke
 """
 
 import hashlib
+import pkgutil
 import traceback
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import actors.call
 from actors.call import world
 from actors.call.effects import Unexpected
 from actors.call.host import Folded
@@ -40,9 +42,9 @@ if TYPE_CHECKING:  # its module imports Thespian
 SNAPSHOT_VERSION = 1
 """Raised when a stored state can no longer be folded further by the code; older snapshots are then passed over."""
 
-_STATES = ("world", "state", "correlation", "segments", "inputs", "events")
-CODEC = Codec([Bounds, *(found for name in _STATES for found in classes_in(f"actors.call.{name}"))])
-"""Which classes a snapshot may hold: those of the call core."""
+_CORE = sorted(module.name for module in pkgutil.iter_modules(actors.call.__path__, "actors.call."))
+CODEC = Codec([Bounds, *(found for name in _CORE for found in classes_in(name))])
+"""Which classes a snapshot may hold: those of the call core, in whichever of its modules."""
 _READ_BYTES = 8 * 1024 * 1024
 """Most bytes of journal read at once."""
 _SNAPSHOT_SLICE = 200
