@@ -9,21 +9,28 @@ A subclass writes
     def start(self, start):          called once, with what the child's spec holds; raising fails the start
     def stop(self):                  called once, to end in order; calls `self.leave(...)` when done
     def receive_<Message>(self, message, sender)       sender is a Peer
-    def query_<name>(self, **arguments)                answers arimon-ctl's questions with plain data
+    def query_<name>(self, **arguments)                answers arimon-ctl's questions with plain data, or `LATER`
     def peers_changed(self):         the directory of peers has changed
     def details(self):               what this actor shows of itself, once a second
 
 and uses `tell`, `after`, `watch`. Handlers must take every message twice without harm.
+
+**Suspended** by an operator (OTP: `sys:suspend`), an actor takes only what concerns it as a process: questions about
+it, the directory, the answers of its lines, and the order to stop, which resumes it first. Everything else is kept and
+taken at resume, in order: messages, timers, descriptors. It is not probed meanwhile, and its vitals go on. It resumes
+by itself when it would have to keep more than `MOST_HELD` messages. Its event loop, if it has one, goes on: what is
+suspended is the actor. Deviations from OTP: a question of its work is refused where a gen_server's caller would wait,
+and the role may refuse to be suspended (`unsuspendable`).
 """
 
 import math
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, NamedTuple
 
 import setproctitle
 from thespian.actors import (
@@ -36,8 +43,10 @@ from thespian.actors import (
     WatchMessage,
 )
 
+from actors.debug import Debug, brief, brief_state, shown
 from actors.line import Line, Sent
 from actors.messages import StreamAnswered, Streamed, Vitals
+from actors.process import own_signals, proportional_memory
 from supervision import frames, links
 from supervision.messages import (
     Answer,
@@ -52,7 +61,9 @@ from supervision.messages import (
     ProbeAnswered,
     Query,
     Started,
+    StillStarting,
     Stop,
+    Suspended,
 )
 from supervision.reasons import SHUTDOWN, Crash, Reason
 from wire import log
@@ -63,8 +74,18 @@ _VITALS_EVERY = 1.0
 """Seconds between two vitals of a process."""
 _REPEAT_AFTER = 2.0
 """Seconds after which an unanswered message of a line is sent again."""
-_SHOWN = 2000
+_STILL_STARTING_EVERY = 1.0
+"""Seconds between two signs of life of an actor whose start takes long."""
+_SHOWN = 4000
 """Characters of a message or a state in a crash report."""
+MOST_HELD = 20_000
+"""Messages that a suspended actor keeps before it resumes by itself; each has a few hundred bytes."""
+
+LATER: Final = object()
+"""What a question's handler returns if `answer` follows."""
+_SYSTEM = (Query, Stop, Peers, StreamAnswered, Probe)
+"""What a suspended actor takes."""
+_SYSTEM_QUESTIONS = frozenset({"get_state", "statistics", "suspend", "resume", "trace", "traced"})
 
 MONITOR = Place("monitor", None)
 
@@ -74,6 +95,13 @@ def latest(_older: Any, newer: Any) -> Any:
     return newer
 
 
+class Asking(NamedTuple):
+    """Who waits for the answer to which question."""
+
+    who: Peer
+    reference: int
+
+
 class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
     """One process of the tree. Instantiated by Thespian in the new process, with no arguments."""
 
@@ -81,12 +109,14 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
     """For log lines before it knows who it is."""
     starts_later: ClassVar[bool] = False
     """True if `start` returns before the actor is initialised; it then calls `started` itself."""
+    unsuspendable: ClassVar[str] = ""
+    """Why this role must not be suspended; empty if it may be."""
 
     def __init__(self) -> None:
         super().__init__()
         links.die_with_parent()
         links.close_inherited_pidfds()
-        _own_signals()
+        own_signals()
         self.identity = Identity("unborn", None, 0)
         self.metrics = Registry()
         self.strays: Counter[str] = Counter()
@@ -98,11 +128,21 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self._wakeups: dict[str, float] = {}
         """The earliest wakeup asked of Thespian for each timer that still has one to come."""
         self._ended = False
+        self._starting = True
         self._stopping = False
+        self._held: list[tuple[Any, ActorAddress]] | None = None
+        """While suspended: what came meanwhile, oldest first."""
+        self._held_once: set[tuple[Identity, str, int]] = set()
+        """Messages of lines among them; those are sent again while they are unanswered."""
+        self.debug = Debug()
+        self.asking: Asking
+        """While a question is being answered: who asked."""
         self._lines: dict[str, tuple[Place, Line[Any]]] = {}
         self._known: dict[str, Identity | None] = {}
         self._unanswered: list[tuple[ActorAddress, Letter]] = []
         self.open_line("vitals", MONITOR, latest)
+        self._machinery = frozenset(vars(self)) | {"_machinery", "_myRef", "asking"}
+        """Attributes that are no part of the actor's own state."""
 
     # --- what a subclass overrides ------------------------------------------------------------------------------------
 
@@ -180,7 +220,7 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         if self._wakeups.get(name) == asked:
             del self._wakeups[name]
         due, action = self._timers.get(name, (math.inf, None))
-        if action is None or name in self._wakeups:
+        if action is None or name in self._wakeups or (self._held is not None and name != "tick"):
             return
         remaining = due - time.monotonic()
         if remaining > 0:
@@ -201,8 +241,19 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         """Stop watching; must come before the descriptor is closed."""
         self._watched.pop(fileno, None)
 
+    def send(self, targetAddr: ActorAddress, msg: Any) -> None:  # Thespian's names
+        """Thespian's, counted and traced."""
+        self.debug.went(*_inside(msg, "to", targetAddr))
+        super().send(targetAddr, msg)
+
+    def answer(self, asking: Asking, value: Any = None, problem: str | None = None) -> None:
+        """Answer a question whose handler returned `LATER`."""
+        who, reference = asking
+        self.send(who.address, Letter(who.identity, self.identity, Answer(reference, value, problem)))
+
     def started(self) -> None:
         """This actor is initialised: the supervisor may go on with the next one."""
+        self._starting = False
         self.log.info("actor.started")
         self.reply_to_supervisor(Started(os.getpid()))
         self._tick()
@@ -228,16 +279,19 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
             except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this process, and is reported
                 self._crash(problem, message)
         # A handler that returns anything else would clear the watch.
-        return ThespianWatch(list(self._watched))
+        return ThespianWatch(list(self._watched) if self._held is None else [])
 
     def _take(self, message: Any, sender: ActorAddress) -> None:
         match message:
             case Letter(to, author, body):
-                if to == self.identity:
-                    self._dispatch(body, author, sender)
-                else:
+                if to != self.identity:
                     self.strays[type(body).__name__] += 1
-            case WatchMessage():
+                elif self._held is not None and not isinstance(body, _SYSTEM):
+                    self._hold(message, sender)
+                else:
+                    self.debug.came(*_inside(message, "sender", sender))
+                    self._dispatch(body, author, sender)
+            case WatchMessage() if self._held is None:
                 for fileno in message.ready:
                     if (watcher := self._watched.get(fileno)) is not None:
                         watcher()
@@ -269,17 +323,30 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self.start(init.start)
         if not self.starts_later:
             self.started()
+        elif self._starting:
+            self.after(_STILL_STARTING_EVERY, "starting", self._still_starting)
+
+    def _still_starting(self) -> None:
+        if self._starting:
+            self.reply_to_supervisor(StillStarting())
+            self.after(_STILL_STARTING_EVERY, "starting", self._still_starting)
 
     def _crash(self, problem: Exception, message: Any) -> None:
         body = message.body if isinstance(message, Letter) else message
-        reason = Crash.of(problem, message=repr(body)[:_SHOWN], state=repr(log.mask(self.details()))[:_SHOWN])
+        found = Crash.of(problem, message=brief(body, _SHOWN), state=brief_state(self._own_state(), _SHOWN))
+        # What it says may hold what it was connecting with.
+        reason = replace(found, text=log.mask(found.text), traceback=log.mask(found.traceback))
         self.log.error("actor.crashed", error=repr(problem), exc_info=problem)
         self.leave(reason)
+
+    def _own_state(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in self._machinery}
 
     def _tick(self) -> None:
         self._measure_process()
         self.measure()
-        self.say("vitals", Vitals(os.getpid(), int(time.time() * 1000), self.metrics.snapshot(), self.details()))
+        details = self.details() | ({"suspended": True} if self._held is not None else {})
+        self.say("vitals", Vitals(os.getpid(), int(time.time() * 1000), self.metrics.snapshot(), details))
         for name, (_place, line) in self._lines.items():
             self._transmit(name, line.overdue(time.monotonic()))
         self.after(_VITALS_EVERY, "tick", self._tick)
@@ -290,7 +357,7 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self.metrics.counter(names.ACTOR_FRAMES_REFUSED, role).value = frames.signed_frames().refused
         self.metrics.counter(names.LOG_SUPPRESSED, role).value = log.dropped()
         self.metrics.counter(names.PROCESS_CPU, role).value = time.process_time()
-        self.metrics.gauge(names.PROCESS_MEMORY, role).set(_proportional_memory())
+        self.metrics.gauge(names.PROCESS_MEMORY, role).set(proportional_memory())
 
     def _transmit(self, name: str, sent: Sent[Any] | None) -> None:
         if sent is not None:
@@ -322,7 +389,8 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
             if now is not None and now != self._known.get(name):
                 self._transmit(name, line.reset(time.monotonic()))
             self._known[name] = now
-        self.peers_changed()
+        if self._held is None:
+            self.peers_changed()
 
     def receive_Probe(self, message: Probe, _sender: Peer) -> None:
         self.answer_probe(message.token)
@@ -330,39 +398,105 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
     def receive_Stop(self, _message: Stop, _sender: Peer) -> None:
         if not self._stopping:
             self._stopping = True
+            self._resume()
             self.stop()
 
     def receive_Query(self, message: Query, sender: Peer) -> None:
+        self.asking = Asking(sender, message.reference)
         handler = getattr(self, f"query_{message.name}", None)
         if handler is None:
-            answer = Answer(message.reference, problem=f"{self.identity.place} knows nothing of {message.name!r}")
+            self.answer(self.asking, problem=f"{self.identity.place} knows nothing of {message.name!r}")
+        elif self._held is not None and message.name not in _SYSTEM_QUESTIONS:
+            self.answer(self.asking, problem=f"{self.identity.place} is suspended: resume it first")
         else:
             try:
-                answer = Answer(message.reference, handler(**message.arguments))
+                value = handler(**message.arguments)
             except Exception as problem:  # a question changes nothing, so it must not kill who is asked
                 self.log.error("actor.question_failed", name=message.name, error=repr(problem), exc_info=problem)
-                answer = Answer(message.reference, problem=f"{self.identity.place} could not answer: {problem!r}")
-        self.send(sender.address, Letter(sender.identity, self.identity, answer))
+                self.answer(self.asking, problem=f"{self.identity.place} could not answer: {problem!r}")
+            else:
+                if value is not LATER:
+                    self.answer(self.asking, value)
+
+    # --- what OTP's sys does ------------------------------------------------------------------------------------------
+
+    def query_get_state(self) -> dict[str, Any]:
+        """This actor's own attributes, as plain data."""
+        return shown(self._own_state())
+
+    def query_statistics(self) -> dict[str, Any]:
+        """Messages by class since its start, what waits, and what it costs."""
+        return self.debug.statistics() | {
+            "generation": self.identity.generation,
+            "suspended": self._held is not None,
+            "held": len(self._held or ()),
+            "dropped": dict(self.strays),
+            "timers": sorted(self._timers),
+            "cpu_seconds": time.process_time(),
+            "memory_bytes": proportional_memory(),
+        }
+
+    def query_trace(self, most: int) -> bool:
+        """Trace so many messages; 0 ends a trace."""
+        self.debug.start_trace(most)
+        return True
+
+    def query_traced(self) -> dict[str, Any]:
+        """What was traced since the last time."""
+        return self.debug.traced()
+
+    def query_suspend(self) -> str:
+        """Take nothing but questions until resumed."""
+        if self.unsuspendable:
+            raise Unsuspendable(f"{self.identity.place} is not to be suspended: {self.unsuspendable}")
+        if self._held is None:
+            self._held = []
+            self.log.warning("actor.suspended")
+            self.reply_to_supervisor(Suspended(True))
+        return f"{self.identity.place} is suspended; what comes for it is kept until it is resumed"
+
+    def query_resume(self) -> str:
+        """Take what was kept, in order, and go on."""
+        if self._held is None:
+            return f"{self.identity.place} was not suspended"
+        count = len(self._held)
+        self._resume()
+        return f"{self.identity.place} goes on; {count} messages had been kept for it"
+
+    def _hold(self, letter: Letter, sender: ActorAddress) -> None:
+        assert self._held is not None
+        if isinstance(letter.body, Streamed):
+            once = (letter.sender, letter.body.line, letter.body.token)
+            if once in self._held_once:
+                return
+            self._held_once.add(once)
+        self._held.append((letter, sender))
+        if len(self._held) > MOST_HELD:
+            self.log.error("actor.resumed_by_itself", held=len(self._held))
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._held is None:
+            return
+        held, self._held = self._held, None
+        self._held_once.clear()
+        self.log.warning("actor.resumed", held=len(held))
+        self.reply_to_supervisor(Suspended(False))
+        # Timers that came due are woken for anew; descriptors that are readable still are.
+        for name, (due, _action) in list(self._timers.items()):
+            if name not in self._wakeups:
+                self._wake(name, due, max(0.0, due - time.monotonic()))
+        self.peers_changed()
+        for letter, sender in held:
+            if self._ended:
+                break
+            self._take(letter, sender)
 
 
-def _proportional_memory() -> int:
-    """This process's share of memory (PSS), bytes: what a page shared with others costs, divided among them."""
-    with open("/proc/self/smaps_rollup", "rb") as rollup:
-        for line in rollup:
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+class Unsuspendable(RuntimeError):
+    """This role must not be suspended."""
 
 
-def _own_signals() -> None:
-    """Undo what Thespian does with signals in a new process.
-
-    It installs a Python handler on every signal. On the fatal ones that makes a segfault spin at 100 % for ever with no
-    exit notice; on SIGTERM it ends the actor behind its supervisor's back. SIGCHLD stays: Thespian waits for its
-    children with it.
-    """
-    for fatal in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT):
-        signal.signal(fatal, signal.SIG_DFL)
-    # Only the tree stops a process actor; systemd and a terminal's Ctrl-C tell arimond, which tells the tree.
-    for told in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(told, signal.SIG_IGN)
+def _inside(message: Any, which: str, address: ActorAddress) -> tuple[Any, Any]:
+    """What a message is about, and whom it came from or goes to, in the words of the tree where it has any."""
+    return (message.body, getattr(message, which)) if isinstance(message, Letter) else (message, address)

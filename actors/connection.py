@@ -33,6 +33,7 @@ class ConnectionActor(WorkerActor):
     """Link and journal of one PBX."""
 
     role = "connection"
+    unsuspendable = "Asterisk cuts off a client that does not read"
 
     def start(self, start: Start) -> None:
         self._pbx = start.pbx

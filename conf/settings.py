@@ -304,6 +304,9 @@ class Supervision(Section):
     """Restarts tolerated within `period` before one call's actor is given up (its inputs go to quarantine then)."""
     shutdown: Positive = 5.0
     """Time that a process has to stop before SIGKILL, seconds."""
+    start_silence: Positive = 30.0
+    """A process that gives no sign of life for this long during its start is killed, and its start has failed,
+    seconds."""
     probe_interval: Positive = 2.0
     """Time between liveness probes, seconds."""
     probe_limit: Positive = 10.0

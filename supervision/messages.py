@@ -100,6 +100,19 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class StillStarting:
+    """A child whose start takes long is at it, and looks at its mailbox meanwhile. Once a second until `Started`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """A child was suspended by an operator, or resumed: whether to probe it is to be switched."""
+
+    on: bool
+    """True if it is suspended now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """Are you alive? To be answered by way of everything that may hang."""
 

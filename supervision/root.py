@@ -16,6 +16,7 @@ class Root(Supervisor):
     """The top of the tree."""
 
     role = "root"
+    unsuspendable = "arimond would take it for hung, and start everything over"
 
     def start(self, start: Start) -> None:
         self._watch_arimond(start)

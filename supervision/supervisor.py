@@ -3,41 +3,56 @@
 A supervisor does nothing but supervise: no sockets, no threads, no work. Only supervisors fork.
 
 - *Started* is the child's own word (`Started`) that it is initialised.
-- *Exited* is its pidfd. The reason is its farewell; no farewell means `killed`.
+- *A start may take long, but not be silent*: the time of `start_timeout` runs from the child's last sign of life
+  (`StillStarting`), so a Switchboard may refold for an hour, and a hung one is found. A deviation from OTP, whose
+  timeout is of the start as a whole; the machine does not know, it is told of its timer later.
+- *Exited* is its pidfd. The reason is its farewell; no farewell means `killed`, with what the kernel says of it.
 - A child that said farewell is killed at once: it has nothing left to do, and an interpreter's teardown may hang.
 - Children die with their supervisor, because the kernel sees to it (supervision.links).
 
 Upward it reports who is up below it (`PeersBelow`); Root makes the directory of it.
+
+`arimon-ctl restart` is OTP's `terminate_child` and `restart_child`, one after the other: in order, and free of charge.
+As in OTP a child whose start then fails stays stopped, and is shown as `down`, until somebody restarts it.
 """
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, replace
 from typing import Any
 
 from thespian.actors import ActorAddress
 
-from actors.base import MONITOR, ProcessActor
+from actors.base import LATER, MONITOR, Asking, ProcessActor
 from supervision import links, machine
 from supervision.child_spec import ChildType
 from supervision.commands import (
+    CallError,
+    ChildInfo,
+    ChildState,
     Command,
     Exit,
     Initialised,
     KillChild,
     ProbeChild,
+    Refused,
+    Reply,
     SetTimer,
     StartChild,
     StopChild,
 )
 from supervision.inputs import (
+    AskRestartChild,
+    AskTerminateChild,
     Boot,
     ChildAnswered,
     ChildExited,
     ChildStarted,
     Input,
+    ProbeSwitched,
     ShutDown,
+    Timer,
     TimerFired,
 )
 from supervision.messages import (
@@ -52,11 +67,13 @@ from supervision.messages import (
     Reported,
     Start,
     Started,
+    StillStarting,
     Stop,
+    Suspended,
 )
-from supervision.reasons import KILLED, Reason
-from supervision.reports import Report, ReportKind
-from supervision.views import budget
+from supervision.reasons import Killed, Reason
+from supervision.reports import Context, Report, ReportKind
+from supervision.views import budget, which_children
 from wire.metrics import names
 
 
@@ -71,9 +88,13 @@ class _Child:
     type: ChildType
     address: ActorAddress
     """As we know it before it has told us its own."""
+    process: Any
+    """Thespian's handle of the process, of `multiprocessing`: it alone can wait for it, and so knows how it ended."""
     pid: int
     pidfd: int
     since_ms: int
+    heard_at: float
+    """When it gave its last sign of life during its start, seconds, monotonic."""
     peer: Peer | None = None
     """Where it can be written to; None until it is started."""
     below: tuple[Peer, ...] = ()
@@ -84,7 +105,18 @@ class _Child:
     answered_at: float | None = None
     lag: float | None = None
     """How long its last probe took, seconds."""
-    nodes: dict[str, Any] = field(default_factory=dict)
+    hung: bool = False
+    """It was killed because it did not answer its probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Restart:
+    """A restart that an operator asked for."""
+
+    asking: Asking
+    id: str
+    stopped: bool = False
+    """Half of it is done."""
 
 
 class Supervisor(ProcessActor):
@@ -98,6 +130,9 @@ class Supervisor(ProcessActor):
         self._spec = start.supervisor
         assert self._spec is not None
         self._children: dict[str, _Child] = {}
+        self._latest: dict[str, Identity] = {}
+        """Who stood last in each place: of a child that has ended, its reports are to say which one it was."""
+        self._inputs: deque[Input] = deque()
         self._restarts: dict[str, int] = {}
         self._last_exit: dict[str, str] = {}
         self._machine = machine.new(
@@ -120,9 +155,15 @@ class Supervisor(ProcessActor):
     # --- the machine --------------------------------------------------------------------------------------------------
 
     def _give(self, given: Input) -> None:
-        self._machine, commands = machine.handle(self._machine, given, _now_ms())
-        for command in commands:
-            self._carry_out(command)
+        # What a command gives rise to at once has to wait until the commands before it are done.
+        self._inputs.append(given)
+        if len(self._inputs) > 1:
+            return
+        while self._inputs:
+            self._machine, commands = machine.handle(self._machine, self._inputs[0], _now_ms())
+            for command in commands:
+                self._carry_out(command)
+            self._inputs.popleft()
 
     def _carry_out(self, command: Command) -> None:
         match command:
@@ -139,16 +180,37 @@ class Supervisor(ProcessActor):
                     child.probed_at = time.monotonic()
                     self._write(child, Probe(generation))
             case SetTimer(timer, at_ms):
-                self.after(max(0, at_ms - _now_ms()) / 1000, f"machine {timer.serial}", self._firing(TimerFired(timer)))
+                self._set_timer(timer, max(0, at_ms - _now_ms()) / 1000)
             case Report():
                 self._report(command)
+            case Reply(_Restart() as restart, result):
+                self._go_on_with(restart, result)
             case Initialised():
                 self.started()
             case Exit(reason):
                 self.leave(reason)
 
-    def _firing(self, fired: TimerFired) -> Callable[[], None]:
-        return lambda: self._give(fired)
+    def _set_timer(self, timer: Timer, limit: float, remaining: float | None = None) -> None:
+        def fire() -> None:
+            child = self._children.get(timer.id) if timer.purpose == "start" and timer.id is not None else None
+            silent = limit if child is None else time.monotonic() - child.heard_at
+            if silent < limit:
+                self._set_timer(timer, limit, limit - silent)
+            else:
+                self._give(TimerFired(timer))
+
+        self.after(limit if remaining is None else remaining, f"machine {timer.serial}", fire)
+
+    def _go_on_with(self, restart: _Restart, result: object) -> None:
+        if isinstance(result, Refused):
+            why = f"{result.error}" if result.detail is None else f"{result.error}: {result.detail}"
+            if result.error is CallError.START_FAILED:
+                why = f"it could not be started again, and stays down until it is restarted: {result.detail}"
+            self.answer(restart.asking, problem=why)
+        elif restart.stopped:
+            self.answer(restart.asking, True)
+        else:
+            self._give(AskRestartChild(_Restart(restart.asking, restart.id, stopped=True), restart.id))
 
     def _first_generation(self) -> int:
         # Children of a later incarnation of this supervisor must not be taken for those of an earlier one.
@@ -166,11 +228,24 @@ class Supervisor(ProcessActor):
         identity = Identity(start.place.role, start.place.pbx, generation)
         address = self.createActor(start.actor)
         # Thespian does not tell the pid of the process that it has just forked, but keeps it here.
-        pid = self._myRef._child_procs[-1].childProc.pid
+        process = self._myRef._child_procs[-1].childProc
+        pid = process.pid
         pidfd = links.open_pidfd(pid)
         assert pidfd is not None, "a child that nobody has waited for has a pidfd, dead or alive"
-        child = _Child(command.id, command.generation, identity, command.spec.type, address, pid, pidfd, _wall_ms())
+        child = _Child(
+            id=command.id,
+            generation=command.generation,
+            identity=identity,
+            type=command.spec.type,
+            address=address,
+            process=process,
+            pid=pid,
+            pidfd=pidfd,
+            since_ms=_wall_ms(),
+            heard_at=time.monotonic(),
+        )
         self._children[command.id] = child
+        self._latest[command.id] = identity
         self.watch(pidfd, lambda: self._died(child))
         self.send(address, Init(identity, self.identity, self.myAddress, start))
 
@@ -178,7 +253,7 @@ class Supervisor(ProcessActor):
         self.unwatch(child.pidfd)
         links.close_pidfd(child.pidfd)
         del self._children[child.id]
-        reason = KILLED if child.farewell is None else child.farewell
+        reason = _how_it_ended(child) if child.farewell is None else child.farewell
         self._last_exit[child.id] = str(reason)
         if child.peer is not None or child.below:
             self._peers_moved()
@@ -211,10 +286,15 @@ class Supervisor(ProcessActor):
     # --- reports ------------------------------------------------------------------------------------------------------
 
     def _report(self, report: Report) -> None:
+        if report.context is Context.HUNG and report.id in self._children:
+            self._children[report.id].hung = True
+        # The machine's generation counts all starts of all its children, and means nothing to people.
+        latest = self._latest.get(report.id)
+        report = replace(report, generation=None if latest is None else latest.generation)
         shown = report.as_dict()
         kind = shown.pop("report")
-        # In a log line `generation` is the writer's own, and the machine's means nothing to people.
-        shown.pop("generation", None)
+        # In a log line `generation` is the writer's own.
+        shown["child_generation"] = shown.pop("generation", None)
         write = self.log.info if report.kind is ReportKind.PROGRESS else self.log.warning
         write(f"supervision.{kind}", **shown)
         self.say("reports", Reported(((_wall_ms(), report),)))
@@ -241,8 +321,30 @@ class Supervisor(ProcessActor):
                     "lag_seconds": child.lag,
                 }
                 for child in self._children.values()
-            ],
-            "waiting": sorted(set(self._restarts) - set(self._children)),
+            ]
+            + [self._absent(info.id, info.type, info.state) for info in self._absentees()],
+        }
+
+    def _absentees(self) -> list[ChildInfo]:
+        """Children that have no process now, in start order."""
+        return [info for info in reversed(which_children(self._machine)) if info.id not in self._children]
+
+    def _absent(self, id: str, kind: str, state: ChildState) -> dict[str, Any]:
+        start = self._machine.children[id].spec.start
+        assert isinstance(start, Start)
+        return {
+            "id": id,
+            "role": start.place.role,
+            "pbx": start.place.pbx,
+            "kind": str(kind),
+            "pid": None,
+            "state": "waiting" if state is ChildState.RESTARTING else "down",
+            "generation": self._latest[id].generation if id in self._latest else 0,
+            "restarts": self._restarts.get(id, 0),
+            "since_ms": None,
+            "last_exit": self._last_exit.get(id),
+            "probe_age_seconds": None,
+            "lag_seconds": None,
         }
 
     def _budget(self) -> dict[str, Any]:
@@ -256,7 +358,33 @@ class Supervisor(ProcessActor):
     def _state_of(self, child: _Child) -> str:
         if child.farewell is not None:
             return "stopping"
-        return "starting" if child.peer is None else "running"
+        if child.peer is None:
+            return "starting"
+        return "hung" if child.hung else "running"
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def query_which_children(self) -> list[dict[str, Any]]:
+        """OTP's `which_children`: the child started last first."""
+        found = []
+        for info in which_children(self._machine):
+            child = self._children.get(info.id)
+            found.append(
+                {
+                    "id": info.id,
+                    "state": self._state_of(child) if child is not None else str(info.state),
+                    "generation": self._latest[info.id].generation if info.id in self._latest else 0,
+                    "pid": None if child is None else child.pid,
+                    "type": str(info.type),
+                    "restart": str(info.restart),
+                }
+            )
+        return found
+
+    def query_restart_child(self, id: str) -> Any:
+        """Stop a child in order and start it again; answered when it is started."""
+        self._give(AskTerminateChild(_Restart(self.asking, id), id))
+        return LATER
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -267,6 +395,16 @@ class Supervisor(ProcessActor):
         child.peer = sender
         self._peers_moved()
         self._give(ChildStarted(child.id, child.generation))
+
+    def receive_StillStarting(self, message: StillStarting, sender: Peer) -> None:
+        child = self._by_identity(sender.identity)
+        if child is not None:
+            child.heard_at = time.monotonic()
+
+    def receive_Suspended(self, message: Suspended, sender: Peer) -> None:
+        child = self._by_identity(sender.identity)
+        if child is not None:
+            self._give(ProbeSwitched(child.id, not message.on))
 
     def receive_PeersBelow(self, message: PeersBelow, sender: Peer) -> None:
         child = self._by_identity(sender.identity)
@@ -288,6 +426,13 @@ class Supervisor(ProcessActor):
         if child.probed_at is not None:
             child.lag, child.probed_at = child.answered_at - child.probed_at, None
         self._give(ChildAnswered(child.id, child.generation))
+
+
+def _how_it_ended(child: _Child) -> Killed:
+    """Of a process without a farewell: what its exit status says."""
+    status = child.process.exitcode
+    said = [] if status is None else [f"signal {-status}" if status < 0 else f"exit status {status}"]
+    return Killed(", ".join((["hung"] if child.hung else []) + said))
 
 
 def _now_ms() -> int:

@@ -14,6 +14,11 @@ them before Publisher, so that what was folded is published.
 
 Restart budgets (`supervision.intensity`, `period`) are for bugs: a PBX or a broker that is away is a state of
 Connection or Publisher, and costs no restart. So starting touches nothing outside, and no restart is delayed.
+
+A start that hangs, on a disk above all, would block its supervisor for ever: whoever gives no sign of life for
+`supervision.start_silence` during its start is killed. There is no limit of the start as a whole (see
+supervision.supervisor): how long a Switchboard refolds depends on its journal, and killing it would only make it begin
+again.
 """
 
 from conf.settings import Pbx, Settings
@@ -41,17 +46,29 @@ def _branch(settings: Settings, pbx: Pbx) -> ChildSpec:
     )
     # A supervisor may take as long as its subtree to stop; each worker below has its own limit.
     start = Start("supervision.supervisor.Supervisor", place, settings, children)
-    return ChildSpec(str(place), start, shutdown=INFINITY, type=ChildType.SUPERVISOR, probe=_probe(settings))
+    return ChildSpec(
+        str(place),
+        start,
+        shutdown=INFINITY,
+        type=ChildType.SUPERVISOR,
+        start_timeout=_silence(settings),
+        probe=_probe(settings),
+    )
 
 
 def _worker(settings: Settings, actor: str, place: Place) -> ChildSpec:
     limit = int(settings.supervision.shutdown * 1000)
-    return ChildSpec(str(place), Start(actor, place, settings), shutdown=limit, probe=_probe(settings))
+    start = Start(actor, place, settings)
+    return ChildSpec(str(place), start, shutdown=limit, start_timeout=_silence(settings), probe=_probe(settings))
 
 
 def _supervisor(settings: Settings, *children: ChildSpec) -> SupervisorSpec:
     options = settings.supervision
     return SupervisorSpec(intensity=options.intensity, period_ms=int(options.period * 1000), children=children)
+
+
+def _silence(settings: Settings) -> int:
+    return int(settings.supervision.start_silence * 1000)
 
 
 def _probe(settings: Settings) -> LivenessProbe:
