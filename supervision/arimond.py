@@ -14,13 +14,13 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
-from thespian.actors import ActorAddress
+from thespian.actors import ActorAddress, ActorSystemException
 
 from conf.load import ConfigurationError, check, load
 from conf.settings import Settings
@@ -98,8 +98,8 @@ class Arimond:
         if seconds is not None and self._deadline is None:
             self._deadline = time.monotonic() + seconds
         while not self._told.stop and not self._is_over():
-            booted.check()
-            notify("WATCHDOG=1")
+            if booted.check():
+                notify("WATCHDOG=1")
             pause = ASK_EVERY if self._deadline is None else min(ASK_EVERY, max(0.0, self._deadline - time.monotonic()))
             self._told.wait(pause, booted.filenos)
             if demo is not None:
@@ -135,9 +135,20 @@ class _Tree:
             links.close_pidfd(fileno)
         self._pidfds.clear()
         until = time.monotonic() + 5.0
-        while set(links.children_of(os.getpid())) - self._keep and time.monotonic() < until:
-            links.reap(self._keep)
+        while (left := self._left()) and time.monotonic() < until:
+            for pid in left:
+                links.kill_process(pid)
+            links.reap(keep=set(links.children_of(os.getpid())) - left)
             select.select([], [], [], 0.01)
+
+    def _left(self) -> set[int]:
+        """Children of ours that came of this boot: the Admin, and whoever has lost it; the demo's are none of ours."""
+        left = set()
+        for pid in set(links.children_of(os.getpid())) - self._keep:
+            with suppress(ProcessLookupError):
+                if self._host is None or os.getpgid(pid) == self._host.group:
+                    left.add(pid)
+        return left
 
     @property
     def filenos(self) -> list[int]:
@@ -150,16 +161,18 @@ class _Tree:
         Raises:
             TreeLost: it was not, in time.
         """
-        self._host = ActorHost()
+        try:
+            self._host = ActorHost()
+            self._address = self._host.create("supervision.root.Root")
+        except (ActorSystemException, RuntimeError) as problem:
+            raise TreeLost(f"the actor system did not come up: {problem}") from problem
         self._watch(self._host.admin_pid, "Thespian's Admin")
-        self._address = self._host.create("supervision.root.Root")
         start = Start(
             "supervision.root.Root", Place("root", None), self._settings, tree.root(self._settings), os.getpid()
         )
-        self._host.tell(self._address, Init(self._root, ARIMOND, None, start))
+        body = self._say(Init(self._root, ARIMOND, None, start), 0.25)
         until = time.monotonic() + BOOT_LIMIT
         while time.monotonic() < until and not told.stop:
-            body = self._listen(0.25)
             if isinstance(body, Started):
                 self._watch(body.pid, "Root")
                 self._answered = time.monotonic()
@@ -168,41 +181,58 @@ class _Tree:
             if isinstance(body, Farewell):
                 raise TreeLost(f"Root could not be started: {body.reason}")
             self._look_for_deaths()
+            body = self._listen(0.25)
         if not told.stop:
             raise TreeLost(f"not started within {BOOT_LIMIT:.0f} s")
 
-    def check(self) -> None:
+    def check(self) -> bool:
         """Ask Root whether it lives.
+
+        Returns:
+            Whether it has answered at once; it may be busy.
 
         Raises:
             TreeLost: somebody has ended, or Root does not answer any more.
         """
         self._look_for_deaths()
-        assert self._host is not None
-        self._host.tell(self._address, Letter(self._root, ARIMOND, Probe(self._root.generation)))
-        while (body := self._listen(0.2)) is not None:
+        body = self._say(Letter(self._root, ARIMOND, Probe(self._root.generation)), 0.2)
+        while body is not None:
             if isinstance(body, ProbeAnswered):
                 self._answered = time.monotonic()
-                return
+                return True
+            body = self._listen(0.2)
         if time.monotonic() - self._answered > SILENT_LIMIT:
             raise TreeLost(f"Root has not answered for {SILENT_LIMIT:.0f} s")
+        return False
 
     def stop(self, seconds: float, told: "_Signals") -> None:
         """Stop the tree in order; what is not done in time is killed when the context ends."""
         assert self._host is not None
-        self._host.tell(self._address, Letter(self._root, ARIMOND, Stop(int(seconds * 1000))))
+        body = self._say(Letter(self._root, ARIMOND, Stop(int(seconds * 1000))), 0.1)
         until = time.monotonic() + seconds
         while time.monotonic() < until and not told.hurry:
-            if isinstance(self._listen(0.1), Farewell):
+            if isinstance(body, Farewell):
                 self._host.shutdown()
                 return
+            body = self._listen(0.1)
             if select.select(self.filenos, [], [], 0)[0]:
                 return
         _log.error("arimond.stop_cut_short", seconds=seconds, told=told.hurry)
 
+    def _say(self, message: Any, seconds: float) -> Any:
+        """Send to Root, and wait for the next thing that it says."""
+        assert self._host is not None
+        try:
+            # Not `tell`: Thespian's waits a minute for a hung receiver to take the message, then raises.
+            return self._said(self._host.ask(self._address, message, seconds))
+        except ActorSystemException as problem:
+            raise TreeLost(f"Root cannot be reached: {problem}") from problem
+
     def _listen(self, seconds: float) -> Any:
         assert self._host is not None
-        letter = self._host.listen(seconds)
+        return self._said(self._host.listen(seconds))
+
+    def _said(self, letter: Any) -> Any:
         if isinstance(letter, Letter) and letter.sender == self._root:
             if isinstance(letter.body, Farewell):
                 _log.info("arimond.root_farewell", reason=str(letter.body.reason))

@@ -110,12 +110,16 @@ class Daemon:
 
     def start(self, *arguments: str) -> None:
         """Start, and wait until the whole tree is up."""
+        self.launch(*arguments)
+        self.wait_whole()
+
+    def launch(self, *arguments: str) -> None:
+        """Start, and wait for nothing."""
         command = [sys.executable, "-m", "supervision.arimond", "--config", str(self.config), *arguments]
         with (self.folder / "arimond.log").open("ab") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_environment(self._mark)
             )
-        self.wait_whole()
 
     def wait_whole(self, seconds: float = LIMIT) -> dict[str, Node]:
         """Wait until every process of the tree runs; returns the nodes by path."""
