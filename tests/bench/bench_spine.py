@@ -115,8 +115,9 @@ def measure(daemon: Daemon, seconds: float) -> None:
     half = len(lags) // 2
     print(f"lag, rows: first half up to {max(lags[:half])}, second half up to {max(lags[half:])}")
     print(f"outbox:    first half up to {max(depths[:half])}, second half up to {max(depths[half:])}")
-    latency = latencies(daemon)
-    print("socket to confirm: " + " · ".join(f"{name} {value:.1f} ms" for name, value in latency.items()))
+    for name, meaning in LATENCIES.items():
+        values = " · ".join(f"p{percent} ≤ {value:.1f} ms" for percent, value in latencies(daemon, name).items())
+        print(f"{meaning + ':':34}{values}")
     total = 0.0
     for pid in pids:
         share, used = pss_mb(pid), 100 * (cpu_seconds(pid) - cpu[pid]) / elapsed
@@ -125,8 +126,15 @@ def measure(daemon: Daemon, seconds: float) -> None:
     print(f"  {'all':48} {total:7.1f} MB PSS")
 
 
-def latencies(daemon: Daemon) -> dict[str, float]:
-    """Quantiles of total_latency since the start, read from /metrics."""
+LATENCIES = {
+    "fold_latency": "frame arrived to outbox committed",
+    "publish_latency": "given to the sink to confirmed",
+    "total_latency": "frame arrived to confirm known",
+}
+
+
+def latencies(daemon: Daemon, name: str) -> dict[int, float]:
+    """Upper bounds of quantiles of a histogram since the start, read from /metrics."""
     log = (daemon.folder / "arimond.log").read_text()
     url = next(
         word
@@ -139,13 +147,13 @@ def latencies(daemon: Daemon) -> dict[str, float]:
         text = answer.read().decode()
     buckets = []
     for line in text.splitlines():
-        if line.startswith("arimon_total_latency") and "_bucket" in line:
+        if line.startswith(f"arimon_{name}") and "_bucket" in line:
             bound = line.split('le="')[1].split('"')[0]
             buckets.append((float(bound), float(line.rsplit(" ", 1)[1])))
     buckets.sort()
     total = buckets[-1][1]
     return {
-        f"p{percent}": 1000 * next(bound for bound, count in buckets if count >= total * percent / 100)
+        percent: 1000 * next(bound for bound, count in buckets if count >= total * percent / 100)
         for percent in (50, 95, 99)
     }
 
