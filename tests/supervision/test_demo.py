@@ -1,0 +1,156 @@
+"""supervision.demo: `arimond --demo`, as somebody runs it who has nothing but this folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conf.settings import Settings
+from supervision.demo import Demo, DemoFailed
+from tests.daemon import LIMIT, ROOT, assert_complete, marked, replayed, wait_for
+from wire.control.api import ControlError
+from wire.control.client import ControlClient
+
+
+class Run:
+    """One demonstration, in a process of its own."""
+
+    def __init__(self, state: Path, *arguments: str) -> None:
+        self.state = state
+        self.mark = uuid.uuid4().hex
+        environ = {"ARIMON_TEST_MARK": self.mark, "PYTHONPATH": str(ROOT), "SPT_NOENV": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "supervision.arimond", "--demo", "--state-dir", str(state), *arguments],
+            env=os.environ | environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.client = ControlClient(state / "control.sock")
+        self.output = ""
+
+    def messages(self) -> list[bytes]:
+        path = self.state / "messages.jsonl"
+        return path.read_bytes().splitlines() if path.exists() else []
+
+    def finished(self) -> bool:
+        """A complete call has been published."""
+        return any(json.loads(line)["operation"]["type"] == "finished-call" for line in self.messages())
+
+    def end(self) -> int:
+        """Wait for its end; returns the exit code, and finds no process left."""
+        self.output += self.process.communicate(timeout=LIMIT)[0]
+        assert marked(self.mark) == []
+        return self.process.returncode
+
+    def close(self) -> None:
+        """Whatever the test did: leave nothing."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+        for pid in marked(self.mark):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """A folder with a short path: a Unix socket goes into it."""
+    demo = Demo(None)
+    yield demo.directory
+    demo.__exit__()
+    assert not demo.directory.exists()
+
+
+def test_it_runs_shows_calls_and_ends_by_itself(state: Path) -> None:
+    """Exit 0, nothing left; what is published is what a replay of the simulator's own log gives; calls were shown."""
+    run = Run(state, "--for", "5")
+    try:
+        wait_for(lambda: len(calls(run)) > 0, "arimon-ctl sees a call")
+        assert run.end() == 0
+        sent = (state / "simulator" / "sent.jsonl").read_bytes().splitlines()
+        assert_complete(run.messages(), replayed(sent, Settings()))
+        assert run.finished(), "the first call is complete within the first seconds"
+        assert "received-call" in run.output
+        assert "finished-call" in run.output
+        assert f"messages: {state}/messages.jsonl" in run.output
+        assert "Traceback" not in run.output
+    finally:
+        run.close()
+
+
+def calls(run: Run) -> list[object]:
+    try:
+        return list(run.client.calls())
+    except ControlError:
+        return []
+
+
+def test_with_arimond_the_demonstration_ends_whole(state: Path) -> None:
+    """kill -9 of arimond takes the simulator and the live view with it."""
+    run = Run(state)
+    try:
+        wait_for(run.finished, "a call is complete")
+        assert len(marked(run.mark)) >= 9
+        run.process.kill()
+        wait_for(lambda: not marked(run.mark), "nothing is left")
+        assert run.end() == -signal.SIGKILL
+    finally:
+        run.close()
+
+
+def test_ctrl_c_in_a_terminal_ends_it_in_order(state: Path) -> None:
+    """SIGINT goes to the terminal's foreground group, and what was received is still published; exit 0."""
+    run = Run(state)
+    try:
+        wait_for(run.finished, "a call is complete")
+        foreground = {pid for pid in marked(run.mark) if os.getpgid(pid) == os.getpgid(run.process.pid)}
+        assert run.process.pid in foreground
+        for pid in foreground:
+            os.kill(pid, signal.SIGINT)
+        assert run.end() == 0
+        assert "Traceback" not in run.output
+        sent = (state / "simulator" / "sent.jsonl").read_bytes().splitlines()
+        assert_complete(run.messages(), replayed(sent, Settings()))
+    finally:
+        run.close()
+
+
+def test_a_simulator_that_ends_is_told(state: Path) -> None:
+    """One clear line and exit 70, no traceback; nothing is left."""
+    run = Run(state)
+    try:
+        wait_for(run.finished, "a call is complete")
+        [simulator] = [
+            pid for pid in marked(run.mark) if b"wire.simulator" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(simulator, signal.SIGKILL)
+        assert run.end() == 70
+        assert "arimond: the simulator ended with exit code -9" in run.output
+        assert "Traceback" not in run.output
+    finally:
+        run.close()
+
+
+def test_a_folder_of_its_own_is_removed() -> None:
+    """Without --state-dir nothing is left on the disk."""
+    demo = Demo(None)
+    with demo:
+        assert demo.directory.is_dir()
+        assert demo.overrides["state_dir"] == str(demo.directory)
+    assert not demo.directory.exists()
+
+
+def test_a_start_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A simulator that cannot listen is told, and its folder removed."""
+    demo = Demo(None)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(DemoFailed, match="the simulator ended with exit code 1"), demo:
+        pass
+    assert not demo.directory.exists()
