@@ -7,7 +7,7 @@ then.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -26,6 +26,9 @@ from actors.calls import (
     Degrade,
     Degraded,
     Dismiss,
+    Enquiry,
+    EnquiryAnswered,
+    RestartCall,
     StartCall,
 )
 from conf.settings import Settings
@@ -113,6 +116,35 @@ class CallSystem:
         self._ask(resident.address, ActorExitRequest(recursive=False))
         return True
 
+    def restart(self, call_id: str) -> bool:
+        """Stop a call's actor in order and start another, which costs no budget. False if there is no such call."""
+        if call_id not in self._residents:
+            return False
+        self._ask(self._partition(call_id), RestartCall(call_id))
+        return True
+
+    def enquire(self, path: str, name: str, arguments: dict[str, Any]) -> Any:
+        """Ask a call or a partition, by way of its mailbox, what OTP's `sys` asks.
+
+        Args:
+            path: `call/ID` or `calls/INDEX`.
+            name: of the question.
+            arguments: of the question.
+
+        Returns:
+            The answer; None if nobody has that path, or the question is none for whoever has it.
+        """
+        kind, _, key = path.partition("/")
+        address = None
+        if kind == "call" and key in self._residents:
+            address = self._residents[key].address
+        elif kind == "calls" and key.isascii() and key.isdigit() and int(key) < len(self._partitions):
+            address = self._partitions[int(key)]
+        if address is None:
+            return None
+        told = self._ask(address, Enquiry(name, arguments))
+        return told.value if isinstance(told, EnquiryAnswered) else None
+
     def generation(self, call_id: str) -> int:
         """Of a call's actor."""
         return self._residents[call_id].generation
@@ -138,10 +170,13 @@ class CallSystem:
             sizes[self.partition_of(call_id)] += 1
         return sizes
 
+    def _partition(self, call_id: str) -> ActorAddress:
+        return self._partitions[self.partition_of(call_id)]
+
     # --- machinery ----------------------------------------------------------------------------------------------------
 
     def _start(self, call_id: str) -> _Resident:
-        self._ask(self._partitions[self.partition_of(call_id)], StartCall(call_id))
+        self._ask(self._partition(call_id), StartCall(call_id))
         return self._residents[call_id]
 
     def _forget(self, call_id: str) -> None:
@@ -149,14 +184,18 @@ class CallSystem:
         self.states.pop(call_id, None)
         self._prune(self._residents.pop(call_id).address)
 
-    def _ask(self, address: ActorAddress, message: Any) -> Folded | Degraded | None:
-        """Send a message, run the system until it is quiet, take in what supervisors say; return a call's answer."""
-        found: Folded | Degraded | None = None
+    def _ask(self, address: ActorAddress, message: Any) -> Folded | Degraded | EnquiryAnswered | None:
+        """Send a message, run the system until it is quiet, take in what supervisors say; return an actor's answer."""
+        found: Folded | Degraded | EnquiryAnswered | None = None
         self._system.tell(address, message)
         answers, self._mailbox.responses = self._mailbox.responses, []
+        # Reports are of those who died, so they are taken in before anybody has moved in.
+        for answer in answers:
+            if isinstance(answer, CallReports):
+                self._reports.extend(map(self._of_generation, answer.reports))
         for answer in answers:
             match answer:
-                case Folded() | Degraded():
+                case Folded() | Degraded() | EnquiryAnswered():
                     found = answer
                 case CallIs(call_id, resident, reason):
                     self._moved_in(call_id, resident, reason)
@@ -164,15 +203,18 @@ class CallSystem:
                     self._reason = reason
                     if (gone := self._residents.pop(call_id, None)) is not None:
                         self._prune(gone.address)
-                case CallReports(reports):
-                    self._reports.extend(reports)
         return found
+
+    def _of_generation(self, report: Report) -> Report:
+        """A report with the generation that people know; the machine's counts all calls of a partition together."""
+        resident = self._residents.get(report.id)
+        return replace(report, generation=None if resident is None else resident.generation)
 
     def _moved_in(self, call_id: str, address: ActorAddress, reason: Reason | None) -> None:
         before = self._residents.get(call_id)
         if before is not None:
             self._prune(before.address)
-            self.restarts += 1
+            self.restarts += reason is not None
             self._reason = reason
         self._residents[call_id] = _Resident(address, 1 if before is None else before.generation + 1)
 

@@ -8,26 +8,37 @@ several partitions, because Thespian's cost of removing a child grows with the n
 Events reach a call through its actor's mailbox and no other way. An actor that raises is gone; its successor begins
 with the state before the message that killed it. States are immutable, so that state is simply still there, and equal
 to what a refold of the call's inputs would give.
+
+Calls and partitions answer the questions of OTP's `sys` as process actors do (actors.debug), by way of their mailboxes.
+A call's messages are counted from the first question about it on, as in OTP: thousands of calls need no counters.
+Suspending one is not the actor's business, but its host's (actors.waiting), since what is kept has to survive both.
 """
 
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from thespian.actors import Actor, ActorAddress, ActorExitRequest, ActorSystemMessage, ChildActorExited
 
-from actors.call.host import degrade, fold
+from actors.call.host import Folded, degrade, fold
 from actors.call.inputs import Routed
 from actors.call.state import Call
+from actors.debug import Debug, brief, brief_state, shown
 from conf.settings import Settings
 from supervision import machine
 from supervision.child_spec import Budget, ChildSpec, Restart, Strategy, SupervisorSpec
-from supervision.commands import Command, KillChild, StartChild, StopChild
-from supervision.inputs import AskStartDynamic, Boot, ChildExited, ChildStarted, Input
-from supervision.reasons import KILLED, NORMAL, Crash, Reason
+from supervision.commands import Command, KillChild, Ok, Reply, StartChild, StopChild
+from supervision.inputs import AskStartDynamic, AskTerminateChild, Boot, ChildExited, ChildStarted, Input
+from supervision.reasons import KILLED, NORMAL, SHUTDOWN, Crash, Reason
 from supervision.reports import Report
+from supervision.state import State
+from supervision.views import budget, which_children
+from wire import log
+
+_SHOWN = 4000
+"""Characters of a message or a state in a crash report."""
 
 # --- messages of the embedded system ----------------------------------------------------------------------------------
 
@@ -52,13 +63,20 @@ class StartCall:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartCall:
+    """Host → Calls: stop the actor of this call in order, and start another. An operator's wish: it costs no budget."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallIs:
     """Calls → Host: the actor of a call, after a start or a restart."""
 
     call_id: str
     address: ActorAddress
     reason: Reason | None
-    """Why its predecessor ended; None for the first."""
+    """Why its predecessor ended; None for the first, and where an operator wanted it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +129,50 @@ class Degraded:
     state: Call
 
 
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Calls → Call: end in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enquiry:
+    """Host → any of them: a question of OTP's `sys` or `supervisor`."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EnquiryAnswered:
+    """The answer; None if there is no such question."""
+
+    value: Any
+
+
+# --- what both of them answer -----------------------------------------------------------------------------------------
+
+
+def answer(enquiry: Enquiry, debug: Debug, state: Mapping[str, object]) -> Any:
+    """Answer what every actor answers; None if this is no such question.
+
+    Args:
+        enquiry: the question.
+        debug: the actor's.
+        state: its own attributes.
+    """
+    match enquiry:
+        case Enquiry("get_state"):
+            return shown(state)
+        case Enquiry("statistics"):
+            return debug.statistics()
+        case Enquiry("trace", {"most": most}):
+            debug.start_trace(most)
+            return True
+        case Enquiry("traced"):
+            return debug.traced()
+    return None
+
+
 # --- actors -----------------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +187,7 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self._settings: Settings
         self._supervisor: ActorAddress
         self._ended = False
+        self._debug: Debug | None = None
 
     def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
         """Thespian's entry. Never raises: Thespian would call it again on this same object."""
@@ -133,7 +196,8 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
         try:
             self._take(message, sender)
         except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this actor, and is reported
-            self._leave(Crash.of(problem, message=repr(message)[:2000], state=repr(self._state)[:2000]))
+            found = Crash.of(problem, message=brief(message, _SHOWN), state=brief_state(self._own_state(), _SHOWN))
+            self._leave(replace(found, text=log.mask(found.text), traceback=log.mask(found.traceback)))
 
     # Not `_receive`: the simple system base hangs a method of that name on every actor.
     def _take(self, message: Any, sender: ActorAddress) -> None:
@@ -142,6 +206,8 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
                 folded = fold(self._state, message, self._server, self._settings)
                 self._state = folded.call
                 self.send(sender, folded)
+                if self._debug is not None:
+                    self._account(self._debug, message, folded)
                 if folded.ended:
                     self._leave(NORMAL)
             case Degrade():
@@ -154,8 +220,21 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
                 self._server, self._settings = message.server, message.settings
             case Dismiss():
                 self._leave(NORMAL)
+            case Leave():
+                self._leave(SHUTDOWN)
+            case Enquiry():
+                self._debug = self._debug or Debug()
+                self.send(sender, EnquiryAnswered(answer(message, self._debug, self._own_state())))
             case ActorSystemMessage():
                 pass
+
+    def _own_state(self) -> dict[str, object]:
+        return {"call_id": self._call_id, "state": self._state}
+
+    def _account(self, debug: Debug, routed: Routed, folded: Folded) -> None:
+        debug.came(routed.input, "switchboard")
+        for message in folded.messages:
+            debug.went(message, "outbox")
 
     def _leave(self, reason: Reason) -> None:
         self._ended = True
@@ -174,13 +253,24 @@ class CallsActor(Actor):  # type: ignore[misc]
         self._inputs: deque[Input] = deque()
         self._reports: list[Report] = []
         self._reason: Reason | None = None
+        self._machine: State
+        self._debug = Debug()
 
     def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
         """Thespian's entry. An exception here is a bug of the supervisor itself: the host sees no answer and raises."""
+        if not isinstance(message, Enquiry):
+            self._debug.came(message, self._by_address.get(sender.actorAddressString, "switchboard"))
         match message:
             case StartCall(call_id):
                 self._host = sender
                 self._give(AskStartDynamic(call_id, call_id))
+            case RestartCall(call_id):
+                self._host = sender
+                self._give(AskTerminateChild(call_id, call_id))
+            case Enquiry("which_children"):
+                self.send(sender, EnquiryAnswered(self._which_children()))
+            case Enquiry():
+                self.send(sender, EnquiryAnswered(answer(message, self._debug, {"machine": self._machine})))
             case _Ending(call_id, reason):
                 self._endings[call_id] = reason
             case ChildActorExited():
@@ -199,6 +289,22 @@ class CallsActor(Actor):  # type: ignore[misc]
         self._give(ChildExited(call_id, generation, self._reason))
         if call_id not in self._addresses and self._reason != NORMAL:
             self.send(self._host, CallGivenUp(call_id, self._reason))
+
+    def _which_children(self) -> list[dict[str, Any]]:
+        now_ms = time.monotonic_ns() // 1_000_000
+        found = []
+        for info in which_children(self._machine):
+            used = budget(self._machine, now_ms, info.id)
+            found.append(
+                {
+                    "id": info.id,
+                    "state": str(info.state),
+                    "type": str(info.type),
+                    "restart": str(info.restart),
+                    "budget": {"used": used.used, "allowed": used.intensity},
+                }
+            )
+        return found
 
     def _give(self, given: Input) -> None:
         # A start completes within its command, so its outcome queues here until the commands before it are done.
@@ -224,9 +330,15 @@ class CallsActor(Actor):  # type: ignore[misc]
                 self.send(address, _Birth(call_id, state, self._begin.server, self._begin.settings))
                 self.send(self._host, CallIs(call_id, address, self._reason if again else None))
                 self._give(ChildStarted(call_id, generation))
-            case StopChild(call_id, _) | KillChild(call_id, _):
+            case StopChild(call_id, _):
+                if call_id in self._addresses:
+                    self.send(self._addresses[call_id][0], Leave())
+            case KillChild(call_id, _):
                 if call_id in self._addresses:
                     self.send(self._addresses[call_id][0], ActorExitRequest(recursive=False))
+            case Reply(str() as call_id, Ok(None)):
+                # It was stopped for `RestartCall`; the reply to a start carries a ChildRef.
+                self._give(AskStartDynamic(call_id, call_id))
             case Report():
                 self._reports.append(command)
             case _:

@@ -25,6 +25,8 @@ from actors.call.host import Folded
 from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call.world import World
+from actors.waiting import KEY as WAITING_KEY
+from actors.waiting import Kept, Waiting
 from conf.settings import Bounds, Settings
 from supervision.reasons import Crash
 from wire.message import OutboundMessage
@@ -158,6 +160,10 @@ class Folding:
         self._singly = 0
         self._since_snapshot = 0
         self._snapshot: Iterator[None] | None = None
+        self.waiting = Waiting()
+        """Inputs of suspended calls."""
+        self._snapshot_due = False
+        """A call was resumed: the next commit is followed by a snapshot."""
         self.position: Position | None = None
         """The checkpoint: up to here all is done and committed."""
         self.restoring = True
@@ -187,6 +193,8 @@ class Folding:
             yield from self._refold(position, checkpoint)
         self._batch = _Batch()
         self.restoring = False
+        for call_id in self.waiting:
+            self.resume(call_id)
 
     def _load_snapshot(self) -> Generator[None, None, Position | None]:
         while (info := self._ledger.snapshots.latest_complete()) is not None:
@@ -198,6 +206,8 @@ class Folding:
                     value = CODEC.decode(blob)
                     if isinstance(value, World):
                         self._world = value
+                    elif key == WAITING_KEY:
+                        self.waiting = Waiting.of(value)
                     else:
                         assert isinstance(value, Call)
                         calls[key] = value
@@ -207,6 +217,7 @@ class Folding:
                 self._log.error("switchboard.snapshot_refused", position=str(info.position), error=str(problem))
                 self._ledger.snapshots.discard(info.id)
                 self._world = World.new(self._server)
+                self.waiting = Waiting()
                 continue
             for call_id, call in calls.items():
                 self._calls.restore(call_id, call)
@@ -300,7 +311,8 @@ class Folding:
         self._batch = _Batch()
         self._singly = max(0, self._singly - batch.rows)
         self._since_snapshot += batch.rows
-        if self._since_snapshot >= self._options.snapshot_rows and self._snapshot is None:
+        if self._snapshot_due or (self._since_snapshot >= self._options.snapshot_rows and self._snapshot is None):
+            self._snapshot_due = False
             self.begin_snapshot()
         return Committed(
             batch.rows,
@@ -329,7 +341,13 @@ class Folding:
         self._batch.messages.extend(step.pbx_messages)
         self._batch.unexpected.extend(step.reports)
         for routed in step.routed:
-            if (row.n, routed.call_id) in skip:
+            is_aside = (row.n, routed.call_id) in skip
+            if routed.call_id in self.waiting:
+                full = self.waiting.keep(routed.call_id, Kept(uuid, row, None if is_aside else routed))
+                if full and not self.restoring:
+                    self._log.error("switchboard.call_resumed_by_itself", call_id=routed.call_id)
+                    self.resume(routed.call_id)
+            elif is_aside:
                 self._calls.degrade(routed.call_id)
             else:
                 self._deliver(uuid, row, routed)
@@ -352,6 +370,47 @@ class Folding:
     def _set_aside(self, uuid: str, row: Row, call_id: str | None, stage: Stage, error: str, trace: str) -> None:
         self._batch.suspects.append(Suspect(uuid, row, call_id, stage, error, trace))
 
+    # --- suspended calls ----------------------------------------------------------------------------------------------
+
+    def suspend(self, call_id: str) -> None:
+        """Keep a call's inputs from now on; actors.waiting says how nothing is lost by it.
+
+        Raises:
+            StoreUnusable: the disk refuses, and the call goes on.
+        """
+        if self._uncommitted:
+            raise StoreUnusable(self._ledger.path, "what was folded is not committed yet")
+        self.waiting.begin(call_id)
+        self._since_snapshot += 1
+        try:
+            self.begin_snapshot()
+            while self.snapshot():
+                pass
+        except StoreUnusable:
+            self.waiting.end(call_id)
+            raise
+
+    def resume(self, call_id: str) -> int:
+        """Give a call what was kept for it; the next `fold` commits what comes of it.
+
+        Returns:
+            How many inputs it was.
+        """
+        kept = self.waiting.end(call_id)
+        batch = self._batch
+        for uuid, row, routed in kept:
+            if routed is None:
+                self._calls.degrade(call_id)
+            else:
+                self._deliver(uuid, row, routed)
+            batch.arrived.extend([row.at_ms] * (len(batch.messages) - len(batch.arrived)))
+        if batch.position is None:
+            batch.position, batch.at_ms = self.position, kept[-1].row.at_ms if kept else self._clock()
+        self._uncommitted = self.position is not None
+        self._snapshot_due = True
+        self._since_snapshot += 1
+        return len(kept)
+
     # --- snapshots ----------------------------------------------------------------------------------------------------
 
     def begin_snapshot(self) -> None:
@@ -360,7 +419,9 @@ class Folding:
         if self.position is not None and self._since_snapshot and not self._uncommitted:
             self._since_snapshot = 0
             # Immutable values: this copy is all calls at this row, however long it takes to write.
-            self._snapshot = self._write_snapshot(self.position, self._world, dict(self._calls.states))
+            self._snapshot = self._write_snapshot(
+                self.position, self._world, dict(self._calls.states), self.waiting.plain()
+            )
 
     def snapshot(self) -> bool:
         """Write one slice of the snapshot under way; False if there is none, or it is complete.
@@ -380,10 +441,12 @@ class Folding:
             raise
         return True
 
-    def _write_snapshot(self, position: Position, world: World, calls: dict[str, Call]) -> Iterator[None]:
+    def _write_snapshot(
+        self, position: Position, world: World, calls: dict[str, Call], waiting: dict[str, Any]
+    ) -> Iterator[None]:
         snapshots = self._ledger.snapshots
         number = snapshots.begin(position, SNAPSHOT_VERSION, configuration_hash(self._settings), self._clock())
-        snapshots.put(number, [("", CODEC.encode(world))])
+        snapshots.put(number, [("", CODEC.encode(world)), (WAITING_KEY, CODEC.encode(waiting))])
         yield
         items = list(calls.items())
         for begin in range(0, len(items), _SNAPSHOT_SLICE):

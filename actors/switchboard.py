@@ -441,7 +441,49 @@ class SwitchboardActor(ProcessActor):
 
     def query_kill_call(self, call_id: str) -> bool:
         """End a call's actor at once; its supervisor starts a successor. False if there is no such call."""
-        return self._calls.kill(call_id)
+        return self._calls.kill(call_id) and self._resumed(call_id)
+
+    def query_which_children(self) -> list[dict[str, Any]]:
+        """The partitions, the one started last first."""
+        sizes = self._calls.partition_sizes()
+        return [
+            {"id": f"calls/{index}", "state": "running", "type": "supervisor", "restart": "permanent", "calls": size}
+            for index, size in reversed(list(enumerate(sizes)))
+        ]
+
+    def query_ask_within(self, path: str, name: str, arguments: dict[str, Any]) -> Any:
+        """Ask a call (`call/ID`) or a partition (`calls/INDEX`) what every process is asked; None if there is none."""
+        kind, _, key = path.partition("/")
+        if kind == "calls" or key not in self._calls.states:
+            return self._calls.enquire(path, name, arguments)
+        match name:
+            case "suspend":
+                self._folding.suspend(key)
+                return f"the call {key} is suspended; its inputs are kept until it is resumed"
+            case "resume" if key in self._folding.waiting:
+                count = self._folding.waiting.counts()[key]
+                self._resumed(key)
+                return f"the call {key} goes on; {count} inputs had been kept for it"
+            case "resume":
+                return f"the call {key} was not suspended"
+            case "restart":
+                return self._calls.restart(key) and self._resumed(key)
+            case "statistics":
+                counts = self._folding.waiting.counts()
+                more = {
+                    "generation": self._calls.generation(key),
+                    "suspended": key in counts,
+                    "held": counts.get(key, 0),
+                }
+                return self._calls.enquire(path, name, arguments) | more
+        return self._calls.enquire(path, name, arguments)
+
+    def _resumed(self, call_id: str) -> bool:
+        """A successor is not suspended, as nobody has told it to be."""
+        if call_id in self._folding.waiting:
+            self._folding.resume(call_id)
+            self._ring()
+        return True
 
 
 def _quarantine_row(server: str, each: Quarantined) -> QuarantineRow:
