@@ -197,7 +197,7 @@ class _Work(Belonging):
         known = self.see(channel)
         if known is None:
             return
-        self.fold.destroyed(channel, known.order, event.cause)
+        self.fold.destroyed(channel, known.order, event.cause or 0)
         if known.call is None and known.group == channel.id and self.is_root_at_end(known, channel):
             self.become_root(channel.id)
             known = self.channels[channel.id]

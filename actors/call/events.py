@@ -184,7 +184,8 @@ class ChannelHangupRequest(NamedTuple):
 class ChannelDestroyed(NamedTuple):
     at_ms: int
     channel: Channel
-    cause: int
+    cause: int | None
+    """None for an end that nobody saw (`recovery`)."""
     cause_text: str
 
 
@@ -318,10 +319,15 @@ def _timestamp(frame: dict[str, Any], at_ms: int) -> int:
         return at_ms
 
 
-def _channel(
+def read_channel(
     raw: Any,
     _new: Callable[[type[Channel], tuple[Any, ...]], Channel] = tuple.__new__,
 ) -> Channel:
+    """Read ARI's Channel object.
+
+    Raises:
+        KeyError, TypeError, AttributeError: it lacks what every channel has.
+    """
     caller = raw["caller"]
     plan = raw["dialplan"]
     told = raw.get("channelvars")
@@ -346,10 +352,11 @@ def _channel(
 
 
 def _maybe(raw: Any) -> Channel | None:
-    return _channel(raw) if raw else None
+    return read_channel(raw) if raw else None
 
 
-def _bridge(raw: Any) -> Bridge:
+def read_bridge(raw: Any) -> Bridge:
+    """Read ARI's Bridge object; raises as `read_channel`."""
     return Bridge(
         raw["id"], raw["technology"], raw["bridge_class"], raw["creator"], raw["name"], tuple(raw["channels"])
     )
@@ -360,23 +367,23 @@ def _members(raw: Any) -> tuple[str, ...]:
 
 
 def _created(f: dict[str, Any], at: int) -> Event:
-    return ChannelCreated(at, _channel(f["channel"]))
+    return ChannelCreated(at, read_channel(f["channel"]))
 
 
 def _state_change(f: dict[str, Any], at: int) -> Event:
-    return ChannelStateChange(at, _channel(f["channel"]))
+    return ChannelStateChange(at, read_channel(f["channel"]))
 
 
 def _dialplan(f: dict[str, Any], at: int) -> Event:
-    return ChannelDialplan(at, _channel(f["channel"]), f["dialplan_app"], f["dialplan_app_data"])
+    return ChannelDialplan(at, read_channel(f["channel"]), f["dialplan_app"], f["dialplan_app_data"])
 
 
 def _caller_id(f: dict[str, Any], at: int) -> Event:
-    return ChannelCallerId(at, _channel(f["channel"]))
+    return ChannelCallerId(at, read_channel(f["channel"]))
 
 
 def _connected_line(f: dict[str, Any], at: int) -> Event:
-    return ChannelConnectedLine(at, _channel(f["channel"]))
+    return ChannelConnectedLine(at, read_channel(f["channel"]))
 
 
 _MEASURED = re.compile("[1-9]")
@@ -389,57 +396,57 @@ def _varset(f: dict[str, Any], at: int) -> Event | None:
     variable, value = f["variable"], f["value"]
     if variable in ("RTPAUDIOQOSRTT", "RTPAUDIOQOSMES") and not _MEASURED.search(value):
         return None
-    return ChannelVarset(at, _channel(f["channel"]), variable, value)
+    return ChannelVarset(at, read_channel(f["channel"]), variable, value)
 
 
 def _dtmf(f: dict[str, Any], at: int) -> Event:
-    return ChannelDtmfReceived(at, _channel(f["channel"]), f["digit"], int(f["duration_ms"]))
+    return ChannelDtmfReceived(at, read_channel(f["channel"]), f["digit"], int(f["duration_ms"]))
 
 
 def _hold(f: dict[str, Any], at: int) -> Event:
     music = f.get("musicclass")
-    return ChannelHold(at, _channel(f["channel"]), None if music == "N/A" else music)
+    return ChannelHold(at, read_channel(f["channel"]), None if music == "N/A" else music)
 
 
 def _unhold(f: dict[str, Any], at: int) -> Event:
-    return ChannelUnhold(at, _channel(f["channel"]))
+    return ChannelUnhold(at, read_channel(f["channel"]))
 
 
 def _hangup_request(f: dict[str, Any], at: int) -> Event:
-    return ChannelHangupRequest(at, _channel(f["channel"]), f.get("cause"), bool(f.get("soft")))
+    return ChannelHangupRequest(at, read_channel(f["channel"]), f.get("cause"), bool(f.get("soft")))
 
 
 def _destroyed(f: dict[str, Any], at: int) -> Event:
-    return ChannelDestroyed(at, _channel(f["channel"]), int(f["cause"]), f["cause_txt"])
+    return ChannelDestroyed(at, read_channel(f["channel"]), int(f["cause"]), f["cause_txt"])
 
 
 def _entered(f: dict[str, Any], at: int) -> Event:
-    return ChannelEnteredBridge(at, _channel(f["channel"]), _bridge(f["bridge"]))
+    return ChannelEnteredBridge(at, read_channel(f["channel"]), read_bridge(f["bridge"]))
 
 
 def _left(f: dict[str, Any], at: int) -> Event:
-    return ChannelLeftBridge(at, _channel(f["channel"]), _bridge(f["bridge"]))
+    return ChannelLeftBridge(at, read_channel(f["channel"]), read_bridge(f["bridge"]))
 
 
 def _bridge_destroyed(f: dict[str, Any], at: int) -> Event:
-    return BridgeDestroyed(at, _bridge(f["bridge"]))
+    return BridgeDestroyed(at, read_bridge(f["bridge"]))
 
 
 def _bridge_merged(f: dict[str, Any], at: int) -> Event:
-    return BridgeMerged(at, _bridge(f["bridge"]), _bridge(f["bridge_from"]))
+    return BridgeMerged(at, read_bridge(f["bridge"]), read_bridge(f["bridge_from"]))
 
 
 def _blind(f: dict[str, Any], at: int) -> Event:
     return BridgeBlindTransfer(
-        at, _channel(f["channel"]), _maybe(f.get("transferee")), f["exten"], f["context"], f["result"]
+        at, read_channel(f["channel"]), _maybe(f.get("transferee")), f["exten"], f["context"], f["result"]
     )
 
 
 def _attended(f: dict[str, Any], at: int) -> Event:
     return BridgeAttendedTransfer(
         at,
-        _channel(f["transferer_first_leg"]),
-        _channel(f["transferer_second_leg"]),
+        read_channel(f["transferer_first_leg"]),
+        read_channel(f["transferer_second_leg"]),
         _maybe(f.get("transferee")),
         _maybe(f.get("transfer_target")),
         _members(f.get("transferer_first_leg_bridge")),
@@ -450,7 +457,12 @@ def _attended(f: dict[str, Any], at: int) -> Event:
 
 def _dial(f: dict[str, Any], at: int) -> Event:
     return Dial(
-        at, _maybe(f.get("caller")), _channel(f["peer"]), f["dialstatus"], f["dialstring"], _maybe(f.get("forwarded"))
+        at,
+        _maybe(f.get("caller")),
+        read_channel(f["peer"]),
+        f["dialstatus"],
+        f["dialstring"],
+        _maybe(f.get("forwarded")),
     )
 
 

@@ -100,8 +100,8 @@ class ChannelEnded(NamedTuple):
 
     channel_id: str
     """The channel."""
-    cause: int
-    """Hang-up cause (Q.850)."""
+    cause: int | None
+    """Hang-up cause (Q.850); None if nobody saw the end."""
     cause_text: str
     """The same in words."""
     quality: Quality | None

@@ -1,7 +1,7 @@
 """The fold of one PBX: rows of its journal in, inputs of its calls out.
 
 `step` is pure: it decodes a frame, finds out whom it concerns (`correlation`), and says on the PBX's own stream what
-happened to the link. `World` is picklable and holds no settings.
+happened to the link, and which gaps there were (`recovery`). `World` is picklable and holds no settings.
 
 Each kind of row has one function in `_ROWS`; a kind without one concerns no call.
 """
@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from actors.call import events
+from actors.call import events, recovery
 from actors.call.belonging import Correlation
 from actors.call.correlation import correlate
 from actors.call.effects import Unexpected
-from actors.call.envelope import FORMS, envelope, maybe_rfc3339
+from actors.call.envelope import FORMS, envelope, maybe_rfc3339, rfc3339
 from actors.call.inputs import Routed
+from actors.call.recovery import Found, Gap, Watch
 from conf.settings import Settings
 from wire.message import OutboundMessage
 from wire.store.row import Kind, Row
@@ -35,11 +36,13 @@ class World(NamedTuple):
     """Since when the link is up; None while it is down or was never up."""
     down_since_ms: int | None
     """Since when the link is down; None while it is up, or was never up."""
+    watch: Watch
+    """How well the PBX is seen: gaps, and what is doubtful after them."""
 
     @classmethod
     def new(cls, server: str) -> "World":
         """Make the world of a PBX of which nothing is known yet."""
-        return cls(server, Correlation.new(), 0, None, None)
+        return cls(server, Correlation.new(), 0, None, None, Watch.new())
 
 
 class Rejected(NamedTuple):
@@ -87,7 +90,11 @@ def step(world: World, row: Row, settings: Settings) -> Step:
             event = events.decode(row)
         except events.DecodeError as error:
             return Step(world, [], [], [], Rejected(row.n, error.reason, error.detail))
-        return _nothing(world) if event is None else step_event(world, row.n, event, settings)
+        if event is None:
+            return _nothing(world)
+        if world[5].silent:
+            return _heard(world, row, event, settings)
+        return step_event(world, row.n, event, settings)
     fold = _ROWS.get(row.kind)
     return fold(world, row, settings) if fold is not None else _nothing(world)
 
@@ -111,7 +118,7 @@ def step_event(world: World, n: int, event: events.Event, settings: Settings, re
     """
     correlation, routed, reports = correlate(world[1], event, n, settings.call.bounds, recovered)
     if correlation is not world[1]:
-        world = World(world[0], correlation, world[2], world[3], world[4])
+        world = World(world[0], correlation, world[2], world[3], world[4], world[5])
     return Step(world, routed, [], reports, None)
 
 
@@ -146,22 +153,81 @@ def say(world: World, row: Row, operation: str, data: dict[str, Any], settings: 
     return Step(world._replace(sequence=sequence), [], messages, [], None)
 
 
+def _heard(world: World, row: Row, event: events.Event, settings: Settings) -> Step:
+    """A frame while channels are doubtful: what it shows of the time before goes first."""
+    found = recovery.heard(world.correlation, world.watch, event, row.n, settings.call.bounds)
+    before = _concluded(world, row, found, settings)
+    after = step_event(before.world, row.n, event, settings)
+    return after._replace(routed=before.routed + after.routed, reports=before.reports + after.reports)
+
+
+def _concluded(world: World, row: Row, found: Found, settings: Settings) -> Step:
+    done = _tell_gaps(world._replace(correlation=found.correlation, watch=found.watch), row, found.told, settings)
+    return done._replace(routed=found.routed, reports=found.reports)
+
+
+def _tell_gaps(world: World, row: Row, gaps: list[Gap], settings: Settings) -> Step:
+    """Publish a `monitoring-gap` for each."""
+    messages: list[OutboundMessage] = []
+    for gap in gaps:
+        assert gap.from_ms is not None
+        data = {
+            "from": rfc3339(gap.from_ms),
+            "to": rfc3339(gap.to_ms if gap.to_ms is not None else row.at_ms),
+            "reason": gap.reason,
+            "adopted": gap.adopted,
+            "corrected": gap.corrected,
+            "ended": gap.ended,
+            "inferred": gap.inferred,
+            "rows_lost": gap.rows_lost,
+        }
+        done = say(world, row, "monitoring-gap", data, settings)
+        world = done.world
+        messages += done.pbx_messages
+    return Step(world, [], messages, [], None)
+
+
 def _link_up(world: World, row: Row, settings: Settings) -> Step:
     app = next((pbx.app for pbx in settings.pbx if pbx.name == world.server), settings.application.name)
+    watch, gaps = recovery.link_up(
+        world.watch, world.correlation, row, orjson.loads(row.body), world.up_since_ms is not None
+    )
+    before = _tell_gaps(world._replace(watch=watch), row, gaps, settings)
     data = {"app": app, "since": maybe_rfc3339(world.down_since_ms)}
-    return say(world._replace(up_since_ms=row.at_ms, down_since_ms=None), row, "pbx-connected", data, settings)
+    world = before.world._replace(up_since_ms=row.at_ms, down_since_ms=None)
+    done = say(world, row, "pbx-connected", data, settings)
+    return done._replace(pbx_messages=before.pbx_messages + done.pbx_messages)
 
 
 def _link_down(world: World, row: Row, settings: Settings) -> Step:
     told = orjson.loads(row.body)
+    watch, gaps = recovery.link_down(world.watch, row, told)
+    before = _tell_gaps(world._replace(watch=watch), row, gaps, settings)
     limit = settings.call.bounds.text
     data = {"reason": str(told["reason"])[:limit], "detail": str(told["detail"])[:limit]}
     since_ms = world.down_since_ms if world.down_since_ms is not None else row.at_ms
-    return say(world._replace(up_since_ms=None, down_since_ms=since_ms), row, "pbx-disconnected", data, settings)
+    world = before.world._replace(up_since_ms=None, down_since_ms=since_ms)
+    done = say(world, row, "pbx-disconnected", data, settings)
+    return done._replace(pbx_messages=before.pbx_messages + done.pbx_messages)
+
+
+def _snapshot(world: World, row: Row, settings: Settings) -> Step:
+    if world.up_since_ms is None:
+        return _nothing(world)
+    bounds = settings.call.bounds
+    found = recovery.snapshot(world.correlation, world.watch, row, bounds, world.up_since_ms)
+    return _concluded(world, row, found, settings)
+
+
+def _lost(world: World, row: Row, settings: Settings) -> Step:
+    watch = recovery.rows_lost(world.watch, world.correlation, row, orjson.loads(row.body))
+    return _nothing(world._replace(watch=watch))
 
 
 _ROWS: dict[str, Callable[[World, Row, Settings], Step]] = {
     Kind.LINK_UP: _link_up,
     Kind.LINK_DOWN: _link_down,
+    Kind.SNAPSHOT: _snapshot,
+    Kind.LOST: _lost,
 }
 """Kind of row, other than a frame → its fold."""

@@ -71,7 +71,7 @@ def test_an_unknown_event_is_reported(settings: Settings) -> None:
     assert [(one.what, one.event) for one in done.reports] == [("unknown-event", "Novelty")]
 
 
-@pytest.mark.parametrize("kind", [Kind.OPERATOR, Kind.LOST, "novelty"])
+@pytest.mark.parametrize("kind", [Kind.OPERATOR, "novelty"])
 def test_other_rows_concern_no_call(settings: Settings, kind: str) -> None:
     """A row of a kind that has no fold changes nothing."""
     world = World.new("p")

@@ -1,0 +1,521 @@
+"""Gaps: what nobody saw, and what a snapshot of the PBX tells of it afterwards.
+
+    rows other than frames → Watch (what is doubtful, which gap is open) → events inferred → the same fold as frames
+
+Theory. While the link is down Asterisk's events are gone for ever. What a PBX does *now* can be asked by REST, and some
+of what happened can be concluded from it. The conclusions are ordinary events (`actors.call.events`), made here and
+folded like any other, but for `recovered`: so calls, segments and messages need no second set of rules.
+
+**Silent.** At a link-up everything that we know is doubtful: a channel is *silent* until an event of it comes. What a
+snapshot shows of a silent channel is news; what it shows of one that has spoken may be older than what was spoken.
+
+**Looks.** A snapshot races the events: what happened just before may still be on its way to us. So
+
+- a channel is *adopted* at the first look after a gap if it is older than the link (its ChannelCreated cannot come any
+  more), else when two looks show it and no event came; never when its ChannelDestroyed came;
+- a silent channel is *corrected* at the first look after a gap, else when two looks show the same and no event came;
+- a channel is *ended* when two looks lack it and no event of it came between;
+- two looks are at least `SETTLED_MS` apart, from the answer of one to the question of the next, of one link, and
+  conclude nothing while events are known to be late (`behind_ms`).
+
+A PBX that began anew in between (another `startup_time`) has none of the old channels: they end at the first look.
+
+**Times**, the best that are known. Created: ARI's creationtime. Answered: `CDR(answer,u)`, else when the bridge was
+created, else when it was first seen Up. Ended, left a bridge, moved on in the dialplan: when it was last known to be
+otherwise, which for a gap is its beginning: a lower bound, so that no talk is claimed that nobody can prove. The cause
+of such an end is unknown (None), and who hung up is nobody.
+
+**Gaps.** One is opened by a link-down, by rows that the journal lost, by a link-up without a link-down (Connection was
+killed), by a journal that begins anew, or by a pair of looks that had to infer something (`audit`). It is told when
+two looks after it have agreed, or when the next begins: once each, also when nothing changed in it. The very first
+link-up of all is the end of no gap; it is told only if calls had begun before it.
+
+Everything is pure; the order of what is inferred is by time, then by what has to come first, then by age.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from pyrsistent import PMap, pmap
+
+from actors.call import events as ari
+from actors.call.belonging import Correlation, Known
+from actors.call.correlation import correlate
+from actors.call.effects import Unexpected
+from actors.call.events import Channel, Event
+from actors.call.inference import NO_PLAN, Story, last_state
+from actors.call.inputs import Routed
+from actors.call.picture import Picture, Seen, read
+from conf.settings import Bounds
+from wire.store.row import Row
+
+SETTLED_MS = 2000
+"""Between two looks that may conclude something from what both of them lack, Unix milliseconds."""
+
+LATE_MS = 1000
+"""Events that are later than this tell of a look that it may be ahead of them."""
+
+KEPT = 50
+"""Gaps remembered for `arimon-ctl gaps`."""
+
+KILLED = "killed"
+"""Reason of a gap: Connection ended without a word."""
+JOURNAL_LOST = "journal-lost"
+"""Reason of a gap: the journal begins anew, and what was in the old one is not known."""
+ROWS_LOST = "rows-lost"
+"""Reason of a gap: the journal could not keep rows, or they were damaged on disk."""
+AUDIT = "audit"
+"""Reason of a gap: the link was up, but two looks show what no event told."""
+STARTED = "started"
+"""Reason of a gap: arimon watches this PBX for the first time, and calls were under way."""
+
+
+class Gap(NamedTuple):
+    """A time in which the PBX was not seen, or not all of it."""
+
+    from_ms: int | None
+    """Its beginning; None while nobody knows (the first link-up of all)."""
+    to_ms: int | None
+    """Its end; None while it lasts."""
+    reason: str
+    adopted: tuple[str, ...] = ()
+    """Calls that began unseen."""
+    corrected: tuple[str, ...] = ()
+    """Calls that changed unseen."""
+    ended: tuple[str, ...] = ()
+    """Calls that ended unseen."""
+    inferred: int = 0
+    """Events inferred."""
+    rows_lost: int = 0
+    """Journal rows known to be lost."""
+
+
+class Look(NamedTuple):
+    """What the last snapshot of this link left open."""
+
+    answered_ms: int
+    missing: frozenset[str]
+    """Channels that we know, and it did not."""
+    unknown: frozenset[str]
+    """Channels that it knew, and we do not."""
+    changed: frozenset[str]
+    """Channels that it showed otherwise than we know them."""
+
+
+class Outcome(NamedTuple):
+    """What a look, or two of one name, came to: the answer to `arimon-ctl reconcile`."""
+
+    name: str
+    """The snapshot's id."""
+    nth: int
+    """How far it got: 1, or 2 after the second look."""
+    channels: int
+    adopted: tuple[str, ...]
+    corrected: tuple[str, ...]
+    ended: tuple[str, ...]
+
+
+class Watch(NamedTuple):
+    """How well we see this PBX."""
+
+    n: int
+    """The last row that was no frame."""
+    seen_ms: int | None
+    """Its time."""
+    clean_ms: int | None
+    """When a look last showed nothing that we did not know."""
+    startup: str | None
+    """Asterisk's `startup_time`, as it last said."""
+    silent: PMap[str, int]
+    """Channels that have not spoken since we began to doubt them."""
+    look: Look | None
+    """The last look of this link; None before the first."""
+    gap: Gap | None
+    """The gap that is not told yet."""
+    past: tuple[Gap, ...]
+    """The last gaps told."""
+    outcome: Outcome | None
+
+    @classmethod
+    def new(cls) -> "Watch":
+        """Nobody has watched yet."""
+        return cls(0, None, None, None, pmap(), None, None, (), None)
+
+    @property
+    def doubts(self) -> frozenset[str]:
+        """Channels of which a second look should ask more."""
+        return self.look.unknown | self.look.changed if self.look is not None else frozenset()
+
+
+class Found(NamedTuple):
+    """What a row made of what is known."""
+
+    correlation: Correlation
+    watch: Watch
+    routed: list[Routed]
+    reports: list[Unexpected]
+    told: list[Gap]
+    """Gaps to be published, in order."""
+
+
+# --- the link ---------------------------------------------------------------------------------------------------------
+
+
+def link_down(watch: Watch, row: Row, told: Mapping[str, Any]) -> tuple[Watch, list[Gap]]:
+    """The link is down.
+
+    Args:
+        watch: the state before it.
+        row: the row.
+        told: its body.
+
+    Returns:
+        The state after it, and gaps to be published: one that two looks had not confirmed yet ends here.
+    """
+    said: list[Gap] = []
+    if watch.gap is not None and watch.gap.to_ms is not None:
+        watch, said = _close(watch)
+    if watch.gap is None:
+        heard_ms = told.get("last_data_ms")
+        from_ms = row.at_ms if heard_ms is None else min(int(heard_ms), row.at_ms)
+        # A client that Asterisk cut off for reading slowly still reads what was on its way: old news until now.
+        from_ms -= int(told.get("behind_ms") or 0)
+        watch = watch._replace(gap=Gap(from_ms, None, str(told["reason"])[:64] or "unknown"))
+    return watch._replace(n=row.n, seen_ms=row.at_ms, look=None), said
+
+
+def link_up(
+    watch: Watch, correlation: Correlation, row: Row, told: Mapping[str, Any], was_up: bool
+) -> tuple[Watch, list[Gap]]:
+    """The link is up; frames follow, and then a look.
+
+    Args:
+        watch: the state before it.
+        correlation: what is known of channels.
+        row: the row.
+        told: its body.
+        was_up: no link-down has come since the last link-up.
+
+    Returns:
+        The state after it, and gaps to be published.
+    """
+    said: list[Gap] = []
+    gap = watch.gap
+    anew = row.n <= watch.n
+    if gap is not None and gap.to_ms is not None:
+        watch, said = _close(watch)
+        gap = None
+    if gap is not None:
+        if anew:
+            # The old journal went on for nobody knows how long.
+            gap = gap._replace(reason=JOURNAL_LOST)
+    elif was_up:
+        last_ms = max(watch.seen_ms or 0, told.get("last_row_ms") or 0)
+        gap = Gap(min(last_ms, row.at_ms), None, JOURNAL_LOST if anew else KILLED)
+    else:
+        gap = Gap(None, None, STARTED)
+    watch = watch._replace(
+        n=row.n,
+        seen_ms=row.at_ms,
+        gap=gap._replace(to_ms=row.at_ms),
+        look=None,
+        silent=pmap(dict.fromkeys(correlation.channels, 1)),
+    )
+    return watch, said
+
+
+def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[str, Any]) -> Watch:
+    """Rows are missing from the journal: a gap, whatever the link did.
+
+    Args:
+        watch: the state before it.
+        correlation: what is known of channels.
+        row: the row.
+        told: its body.
+    """
+    lost = int(told.get("rows") or 0)
+    from_ms, to_ms = int(told["from_ms"]), int(told["to_ms"])
+    if row.n <= watch.n and watch.seen_ms is not None:
+        from_ms = min(from_ms, watch.seen_ms)
+    gap = watch.gap
+    if gap is None:
+        gap = Gap(from_ms, max(from_ms, to_ms), ROWS_LOST, rows_lost=lost)
+    else:
+        gap = gap._replace(
+            from_ms=from_ms if gap.from_ms is None else min(gap.from_ms, from_ms),
+            to_ms=None if gap.to_ms is None else max(gap.to_ms, to_ms),
+            reason=ROWS_LOST if gap.reason == STARTED else gap.reason,
+            rows_lost=gap.rows_lost + lost,
+        )
+    return watch._replace(
+        n=row.n,
+        seen_ms=row.at_ms,
+        gap=gap,
+        look=None,
+        silent=pmap(dict.fromkeys(correlation.channels, 1)),
+    )
+
+
+def _close(watch: Watch) -> tuple[Watch, list[Gap]]:
+    """The open gap is over: to be published, unless there is nothing to say of it."""
+    gap = watch.gap
+    assert gap is not None
+    if gap.from_ms is None:
+        return watch._replace(gap=None), []
+    if gap.to_ms is not None and gap.from_ms > gap.to_ms:
+        gap = gap._replace(from_ms=gap.to_ms)
+    return watch._replace(gap=None, past=(*watch.past, gap)[-KEPT:]), [gap]
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def heard(correlation: Correlation, watch: Watch, event: Event, n: int, bounds: Bounds) -> Found:
+    """A frame came while channels are silent: those that it shows are not any more.
+
+    Its channel may show that it was answered while nobody looked; that is inferred first.
+
+    Args:
+        correlation: what is known of channels.
+        watch: the state before it.
+        event: the frame's event.
+        n: its row.
+        bounds: how much is kept of anything.
+    """
+    silent = watch.silent
+    story = Story(correlation)
+    since_ms = watch.gap.to_ms if watch.gap is not None else None
+    for channel in _shown_in(event):
+        if channel.id not in silent:
+            continue
+        silent = silent.discard(channel.id)
+        known = correlation.channels.get(channel.id)
+        if known is None or channel.state != "Up" or known.state == "Up" or type(event) is ari.ChannelStateChange:
+            continue
+        at_ms = event.at_ms if since_ms is None else min(event.at_ms, since_ms)
+        story.answered(known, channel, max(at_ms, story.last_ms(known)))
+    if silent is not watch.silent:
+        watch = watch._replace(silent=silent)
+    if not story.plot:
+        return Found(correlation, watch, [], [], [])
+    told = _Telling(correlation, n, bounds)
+    told.tell(story)
+    return Found(told.after, told.noted(watch), told.routed, told.reports, [])
+
+
+def _shown_in(event: Event) -> Iterable[Channel]:
+    """The channels that an event shows."""
+    if isinstance(event, ari.Dial):
+        return [one for one in (event.channel, event.peer) if one is not None]
+    if isinstance(event, ari.BridgeBlindTransfer | ari.BridgeAttendedTransfer):
+        return ()
+    channel = getattr(event, "channel", None)
+    return () if channel is None else (channel,)
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------------
+
+
+def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, up_ms: int) -> Found:
+    """The PBX said what it is doing now.
+
+    Args:
+        correlation: what is known of channels.
+        watch: the state before it.
+        row: the row.
+        bounds: how much is kept of anything.
+        up_ms: since when the link is up.
+
+    Returns:
+        What is known now, and what was inferred.
+    """
+    picture = read(row)
+    diff = _Diff(correlation, watch, picture, up_ms)
+    if picture.rehearsal:
+        told = _Telling(correlation, row.n, bounds)
+        told.tell(diff.story(diff.missing, diff.unknown, diff.changed))
+        outcome = told.outcome(picture, 2, None)
+        return Found(correlation, watch._replace(outcome=outcome), [], picture.reports, [])
+    before = watch.look
+    if before is not None and picture.asked_ms - before.answered_ms < SETTLED_MS:
+        return Found(correlation, watch, [], picture.reports, [])
+    late = picture.behind_ms > LATE_MS
+    ended, adopted, corrected = diff.due(before, late)
+    told = _Telling(correlation, row.n, bounds)
+    told.reports += picture.reports
+    told.tell(diff.story(ended, adopted, corrected))
+    told.forget_told(picture.asked)
+    look = Look(
+        picture.answered_ms,
+        frozenset(diff.missing) - ended,
+        frozenset(diff.unknown) - adopted,
+        frozenset(diff.changed) - corrected,
+    )
+    doubtful = [key for key in (*look.missing, *look.changed) if key in told.after.channels]
+    watch = watch._replace(
+        n=row.n,
+        seen_ms=row.at_ms,
+        startup=picture.startup or watch.startup,
+        silent=pmap(dict.fromkeys(sorted(doubtful), 1)),
+        look=look,
+        outcome=told.outcome(picture, picture.nth, watch.outcome),
+    )
+    said: list[Gap] = []
+    clean_ms = watch.clean_ms
+    if not (look.missing or look.unknown or look.changed):
+        watch = watch._replace(clean_ms=picture.asked_ms)
+    if told.count and watch.gap is None:
+        assert before is not None
+        watch = watch._replace(gap=Gap(max(clean_ms or up_ms, up_ms), before.answered_ms, AUDIT))
+    watch = told.noted(watch)
+    if before is not None and watch.gap is not None:
+        gap = watch.gap
+        if gap.from_ms is None and gap.adopted:
+            oldest = min(picture.seen[key].created_ms for key in adopted) if adopted else up_ms
+            watch = watch._replace(gap=gap._replace(from_ms=min(oldest, up_ms)))
+        watch, said = _close(watch)
+    return Found(told.after, watch, told.routed, told.reports, said)
+
+
+class _Diff:
+    """A snapshot against what is known."""
+
+    def __init__(self, correlation: Correlation, watch: Watch, picture: Picture, up_ms: int) -> None:
+        self._correlation = correlation
+        self._watch = watch
+        self._picture = picture
+        self._up_ms = up_ms
+        channels, seen = correlation.channels, picture.seen
+        dead = (correlation.gone, correlation.gone_before)
+        self.missing = {key for key in channels if key not in seen}
+        self.unknown = {key for key in seen if key not in channels and not any(key in gone for gone in dead)}
+        self.changed = {key for key in seen if key in channels and self._differs(channels[key], seen[key])}
+
+    def _differs(self, known: Known, seen: Seen) -> bool:
+        channel = seen.channel
+        track = self._correlation.segments.tracks.get(channel.id)
+        if channel.state != known.state and (
+            channel.state == "Up"
+            or (channel.state == "Ringing" and known.state != "Up" and last_state(track, known) != "Ringing")
+        ):
+            return True
+        if (known.bridge[0] if known.bridge is not None else None) != (seen.bridge.id if seen.bridge else None):
+            return True
+        if channel.linkedid is not None and channel.linkedid != known.call:
+            return True
+        return channel.app not in NO_PLAN and track is not None and track.shown.app != channel.app
+
+    def due(self, before: Look | None, late: bool) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+        """What may be concluded now: channels to end, to adopt and to correct."""
+        watch, picture = self._watch, self._picture
+        silent = watch.silent
+        ended: set[str] = set()
+        adopted: set[str] = set()
+        corrected: set[str] = set()
+        startup_ms = picture.startup_ms
+        if watch.startup is not None and picture.startup is not None and picture.startup != watch.startup:
+            assert startup_ms is not None
+            for key in self.missing:
+                if key in silent or self._correlation.channels[key].party.created_ms < startup_ms:
+                    ended.add(key)
+        if before is None:
+            if watch.gap is not None and watch.gap.from_ms is not None:
+                adopted |= {key for key in self.unknown if picture.seen[key].created_ms < self._up_ms}
+                corrected |= {key for key in self.changed if key in silent}
+        elif not late:
+            ended |= {key for key in self.missing & before.missing if key in silent}
+            adopted |= self.unknown & before.unknown
+            corrected |= {key for key in self.changed & before.changed if key in silent}
+        return frozenset(ended), frozenset(adopted), frozenset(corrected)
+
+    def story(self, ended: Iterable[str], adopted: Iterable[str], corrected: Iterable[str]) -> "Story":
+        """What must have happened, for it to have come so."""
+        story = Story(self._correlation, self._picture, self._known_until())
+        for key in adopted:
+            story.adopt(self._picture.seen[key])
+        for key in corrected:
+            story.correct(self._correlation.channels[key], self._picture.seen[key])
+        for key in ended:
+            story.end(self._correlation.channels[key])
+        return story
+
+    def _known_until(self) -> int:
+        """Until when everything was seen, Unix milliseconds."""
+        gap = self._watch.gap
+        return max(gap.from_ms or 0 if gap is not None else 0, self._watch.clean_ms or 0)
+
+
+class _Telling:
+    """Folds inferred events and keeps count of what came of them."""
+
+    def __init__(self, correlation: Correlation, n: int, bounds: Bounds) -> None:
+        self.before = correlation
+        self.after = correlation
+        self.routed: list[Routed] = []
+        self.reports: list[Unexpected] = []
+        self.count = 0
+        """Events inferred."""
+        self._n = n
+        self._bounds = bounds
+
+    def tell(self, story: Story) -> None:
+        for event in story.events():
+            self.after, routed, reports = correlate(self.after, event, self._n, self._bounds, True)
+            self.routed += routed
+            self.reports += reports
+            self.count += 1
+
+    def forget_told(self, asked: frozenset[str]) -> None:
+        """A linkedid that was asked for holds only now; from here on it is derived again."""
+        channels = self.after.channels
+        for key in sorted(asked):
+            known = channels.get(key)
+            if known is not None and known.told:
+                channels = channels.set(key, known._replace(told=False))
+        if channels is not self.after.channels:
+            self.after = self.after._replace(channels=channels)
+
+    def _calls(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Calls adopted, corrected and ended, each in the order in which they were told something."""
+        adopted: dict[str, None] = {}
+        corrected: dict[str, None] = {}
+        ended: dict[str, None] = {}
+        for routed in self.routed:
+            call = routed.call_id
+            if call not in self.before.calls:
+                adopted[call] = None
+            elif call not in self.after.calls:
+                ended[call] = None
+            else:
+                corrected[call] = None
+        return tuple(adopted), tuple(corrected), tuple(ended)
+
+    def noted(self, watch: Watch) -> Watch:
+        """The open gap with this in its account."""
+        gap = watch.gap
+        if gap is None or not self.count:
+            return watch
+        adopted, corrected, ended = self._calls()
+        all_adopted = _joined(gap.adopted, adopted)
+        all_ended = _joined(gap.ended, ended)
+        others = frozenset((*all_adopted, *all_ended))
+        return watch._replace(
+            gap=gap._replace(
+                adopted=all_adopted,
+                corrected=tuple(one for one in _joined(gap.corrected, corrected) if one not in others),
+                ended=all_ended,
+                inferred=gap.inferred + self.count,
+            )
+        )
+
+    def outcome(self, picture: Picture, nth: int, before: Outcome | None) -> Outcome:
+        adopted, corrected, ended = self._calls()
+        if before is not None and before.name == picture.name:
+            adopted = _joined(before.adopted, adopted)
+            corrected = _joined(before.corrected, corrected)
+            ended = _joined(before.ended, ended)
+        return Outcome(picture.name, nth, len(picture.seen), adopted, corrected, ended)
+
+
+def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *second)))
