@@ -52,9 +52,8 @@ class Run:
 
     def close(self) -> None:
         """Whatever the test did: leave nothing."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
+        self.process.kill()
+        self.process.communicate()
         for pid in marked(self.mark):
             os.kill(pid, signal.SIGKILL)
 
