@@ -4,15 +4,24 @@
 
 A frame is *received* when the journal has it. Reading the socket waits for nothing downstream: Asterisk cuts off a
 client that reads slowly. A PBX that is away is a state of the link (wire.ari.session), not a crash.
+
+A snapshot asks two variables of some channels, because each costs a request. After a link-up those that were not Up in
+the last snapshot, or not there: they may be new, or answered in the gap. That is more than were adopted or changed,
+never less, and needs no frame decoded here and no question to Switchboard, which may be busy with what came before. In
+the second look it is the channels that Switchboard doubts since the first.
 """
 
+import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from actors.messages import JournalNeeded, JournalReaches, LinkChanged, TakeSnapshot
+from actors.call.events import milliseconds
+from actors.messages import Doubted, JournalNeeded, JournalReaches, LinkChanged, SnapshotTaken, TakeSnapshot
 from actors.rate import Rate
 from actors.worker import WorkerActor
 from supervision.messages import Peer, Place, Start
@@ -21,12 +30,16 @@ from wire.ari.errors import AriError
 from wire.ari.rest import AriRest
 from wire.ari.session import Described, Down
 from wire.metrics import names
-from wire.store.journal import JournalWriter
+from wire.store.errors import StoreDamaged, StoreUnusable
+from wire.store.journal import JournalReader, JournalWriter
 from wire.store.row import Kind, Position
 
 RECOVERY = Place("recovery", None)
 
 _TYPE = b'"type":"'
+
+_BEHIND_LIMIT_MS = 60_000
+"""A frame's time that is further from ours than this says that a clock is wrong, not that it was late."""
 
 
 class ConnectionActor(WorkerActor):
@@ -37,6 +50,8 @@ class ConnectionActor(WorkerActor):
 
     def start(self, start: Start) -> None:
         self._pbx = start.pbx
+        self._last_row_ms: int | None = _last_row_ms(start.directory / "journal")
+        """Until when a Connection before this one saw the PBX; None once ours does."""
         self._journal = JournalWriter(start.directory / "journal", start.settings.journal, self._committed)
         self._journal.start()
         self._link = AriLink(
@@ -46,12 +61,19 @@ class ConnectionActor(WorkerActor):
         self._shown: Described | None = None
         self._reached: Position | None = None
         self._events = 0
+        self._last_frame: tuple[int, bytes] | None = None
+        self._is_up = False
+        self._looking = asyncio.Lock()
+        self._settled: frozenset[str] = frozenset()
+        """Channels that were Up in the last snapshot."""
+        self._doubted: frozenset[str] = frozenset()
         self._rate = Rate()
         self._connected = self.metrics.gauge(names.ARI_CONNECTED)
         self._connected.set(0)
         self._rows = self.metrics.counter(names.JOURNAL_ROWS)
         self.open_line("doorbell", Place("switchboard", self._pbx.name), lambda _older, newer: newer)
         self.open_line("link", RECOVERY, lambda _older, newer: newer)
+        self.open_line("looked", RECOVERY, lambda _older, newer: newer)
         self.run_loop()
 
     def stop(self) -> None:
@@ -83,41 +105,78 @@ class ConnectionActor(WorkerActor):
             await self._link.run()
 
     def _frame(self, body: bytes) -> None:
-        self._journal.append(Kind.FRAME, _now_ms(), body)
+        at_ms = _now_ms()
+        self._journal.append(Kind.FRAME, at_ms, body)
+        self._last_frame = (at_ms, body)
         self._events += 1
         self.metrics.counter(names.EVENTS, _type_of(body)).add()
 
     def _up(self, link: int) -> None:
-        self._append(Kind.LINK_UP, {"generation": link, "app": self._pbx.app})
+        self._is_up = True
+        self._last_frame = None
+        self._append(Kind.LINK_UP, {"generation": link, "app": self._pbx.app, "last_row_ms": self._last_row_ms})
+        self._last_row_ms = None
         self.bridge.post(LinkChanged(True, link))
 
     def _down(self, why: Down, detail: str, last_data_ms: int) -> None:
-        self._append(Kind.LINK_DOWN, {"reason": why.value, "detail": detail, "last_data_ms": last_data_ms})
+        self._is_up = False
+        self._append(
+            Kind.LINK_DOWN,
+            {"reason": why.value, "detail": detail, "last_data_ms": last_data_ms, "behind_ms": self._behind_ms(why)},
+        )
         self.metrics.counter(names.ARI_DISCONNECTS, why.value).add()
         self.bridge.post(LinkChanged(False, self._link.links))
+
+    def _behind_ms(self, why: Down) -> int:
+        """How old the last frame was when it came: Asterisk may have cut us off while we still read its last words."""
+        if why is not Down.LOST or self._last_frame is None:
+            return 0
+        at_ms, body = self._last_frame
+        try:
+            late_ms = at_ms - milliseconds(orjson.loads(body)["timestamp"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            return 0
+        return late_ms if 0 < late_ms < _BEHIND_LIMIT_MS else 0
 
     def _append(self, kind: Kind, body: dict[str, Any]) -> None:
         self._journal.append(kind, _now_ms(), orjson.dumps(body))
 
     async def _take_snapshot(self, order: TakeSnapshot) -> None:
-        if order.link != self._link.links:
-            return
-        name = f"{order.purpose}-{order.link}-{order.nth}-{_now_ms()}"
+        async with self._looking:
+            self.bridge.post(SnapshotTaken(order, await self._look(order)))
+
+    async def _look(self, order: TakeSnapshot) -> bool:
+        if not self._is_current(order):
+            return False
         began = time.monotonic()
+        name = order.name or f"{order.purpose}-{order.link}-{order.nth}-{_now_ms()}"
         try:
             body = await self._rest.snapshot(
-                lambda _channel: True, snapshot_id=name, purpose=order.purpose, nth=order.nth
+                self._wanted(order), snapshot_id=name, purpose=order.purpose, nth=order.nth
             )
         except AriError as problem:
             self.metrics.counter(names.SNAPSHOTS, "failed").add()
-            # Expected while a PBX restarts; Recovery asks again at its next audit.
+            # Expected while a PBX restarts; Recovery asks again.
             self.log.warning("connection.snapshot_failed", purpose=order.purpose, nth=order.nth, error=str(problem))
-            return
+            return False
         self.metrics.counter(names.SNAPSHOTS, "ok").add()
         self.metrics.histogram(names.SNAPSHOT_LATENCY).observe(time.monotonic() - began)
         # A snapshot of a link that has ended in between says nothing about the one that follows.
-        if order.link == self._link.links:
-            self._append(Kind.SNAPSHOT, body | {"link": order.link})
+        if not self._is_current(order):
+            return False
+        self._append(Kind.SNAPSHOT, body | {"link": order.link, "dry_run": order.dry_run})
+        self._settled = frozenset(channel["id"] for channel in body["channels"] if channel.get("state") == "Up")
+        return True
+
+    def _is_current(self, order: TakeSnapshot) -> bool:
+        return self._is_up and order.link == self._link.links
+
+    def _wanted(self, order: TakeSnapshot) -> Callable[[str], bool]:
+        """Whose variables are asked for."""
+        if order.nth == 2 or order.purpose == "audit":
+            return self._doubted.__contains__
+        settled = self._settled
+        return lambda channel: channel not in settled
 
     # --- in the writer's thread ---------------------------------------------------------------------------------------
 
@@ -136,6 +195,12 @@ class ConnectionActor(WorkerActor):
         self._connected.set(1 if message.up else 0)
         self.say("link", message)
 
+    def from_loop_SnapshotTaken(self, message: SnapshotTaken) -> None:
+        self.say("looked", message)
+
+    def receive_Doubted(self, message: Doubted, _sender: Peer) -> None:
+        self._doubted = message.channels
+
     def from_loop_Described(self, message: Described) -> None:
         self._shown = message
         if message.name == "connecting":
@@ -151,6 +216,17 @@ class ConnectionActor(WorkerActor):
         """Journal what an operator orders, so that a replay of the journal knows of it."""
         self.bridge.call(self._append, Kind.OPERATOR, command)
         return "journalled"
+
+
+def _last_row_ms(directory: Path) -> int | None:
+    """When the last row of a journal was written, Unix milliseconds; None if nobody can say."""
+    reader = JournalReader(directory)
+    try:
+        return reader.range().last_ms
+    except (StoreDamaged, StoreUnusable):
+        return None  # the writer will say so, louder
+    finally:
+        reader.close()
 
 
 def _type_of(body: bytes) -> str:

@@ -23,6 +23,7 @@ from actors.call import world
 from actors.call.effects import Unexpected
 from actors.call.host import Folded
 from actors.call.inputs import Routed
+from actors.call.recovery import Watch
 from actors.call.state import Call
 from actors.call.world import World
 from actors.waiting import KEY as WAITING_KEY
@@ -170,6 +171,11 @@ class Folding:
         """Until `restore` is through."""
 
     # --- the start ----------------------------------------------------------------------------------------------------
+
+    @property
+    def watch(self) -> Watch:
+        """How well the PBX is seen: gaps and doubts."""
+        return self._world.watch
 
     def restore(self) -> Iterator[None]:
         """Begin where the ledger's checkpoint is; comes up for air after every row.

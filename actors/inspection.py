@@ -1,16 +1,32 @@
-"""What arimon-ctl shows of calls: states as plain data. Pure."""
+"""What arimon-ctl shows of calls and gaps: states as plain data. Pure."""
 
 from enum import Enum
 from typing import Any
 
 from pyrsistent import PMap
 
-from actors.call import account
+from actors.call import account, recovery
 from actors.call.state import Call, Phase
-from wire.control.api import CallSummary
+from wire.control.api import CallSummary, Gap
 
 _DEEPEST = 8
 """Levels of a state that are shown; no state of ours is deeper."""
+
+
+def gap_row(server: str, gap: recovery.Gap) -> Gap:
+    """A gap whose beginning is known."""
+    assert gap.from_ms is not None
+    return {
+        "pbx": server,
+        "from_ms": gap.from_ms,
+        "to_ms": gap.to_ms,
+        "reason": gap.reason,
+        "adopted": list(gap.adopted),
+        "corrected": list(gap.corrected),
+        "ended": list(gap.ended),
+        "inferred": gap.inferred,
+        "rows_lost": gap.rows_lost,
+    }
 
 
 def call_summary(call: Call, server: str, generation: int) -> CallSummary:

@@ -61,6 +61,26 @@ class TakeSnapshot:
     """1, or 2 for the second look."""
     link: int
     """Only if this link is still up."""
+    name: str = ""
+    """The snapshot's id, if whoever asked wants to find its outcome."""
+    dry_run: bool = False
+    """Only to say what would be concluded."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotTaken:
+    """Connection → Recovery: what became of the last TakeSnapshot."""
+
+    order: TakeSnapshot
+    taken: bool
+    """It is in the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """Switchboard → Connection: of these channels the next look should ask more."""
+
+    channels: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,20 @@
 """Recovery: decides when to look at what a PBX really does. Connection looks, Switchboard concludes.
 
-After each link-up a snapshot at once, and a second look a little later, because only a channel that two snapshots lack
-may be ended by absence. The same again as an audit now and then: Asterisk can drop a channel's events without any gap
-(ari/facts.md 31).
+After each link-up a look at once, and a second one `recovery.second_look` after the first was answered, because only
+what two looks agree on may be concluded from absence (`actors.call.recovery`). The same again as an audit now and then:
+Asterisk can drop a channel's events without any gap (ari/facts.md 31). And when an operator wants it.
+
+    link up → look 1 ──answered──→ second_look → look 2 ──answered──→ audit_interval → look 1 …
+                 └──failed──→ again, later each time
+
+A look that is never answered (Connection died) is made up for by the next audit, or by the next link-up.
 """
 
 import time
-from typing import Any, Literal
+from typing import Any
 
 from actors.base import ProcessActor
-from actors.messages import LinkChanged, TakeSnapshot
+from actors.messages import LinkChanged, SnapshotTaken, TakeSnapshot
 from supervision.messages import Identity, Peer, Place, Start
 from wire.metrics import names
 
@@ -24,6 +29,7 @@ class RecoveryActor(ProcessActor):
         self._links: dict[str, LinkChanged] = {}
         self._connections: dict[str, Identity] = {}
         self._down_since: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
         self._names = [pbx.name for pbx in start.settings.pbx]
 
     def details(self) -> dict[str, Any]:
@@ -51,29 +57,50 @@ class RecoveryActor(ProcessActor):
         if self._links.get(name) == message:
             return
         self._links[name] = message
+        self._failures[name] = 0
         if message.up:
             self._down_since.pop(name, None)
-            self._look(name, "link-up", 1)
+            self._look(name, TakeSnapshot("link-up", 1, message.link))
         else:
             self._down_since[name] = time.monotonic()
             self.metrics.counter(names.GAPS).add()
             self.cancel(f"look {name}")
 
-    def query_reconcile(self, pbx: str) -> bool:
-        """Look now. False if the link is down: there is nothing to look through."""
+    def receive_SnapshotTaken(self, message: SnapshotTaken, sender: Peer) -> None:
+        name = sender.identity.pbx
+        assert name is not None
+        order = message.order
+        link = self._links.get(name)
+        if link is None or not link.up or link.link != order.link or order.dry_run:
+            return
+        options = self._options
+        if not message.taken:
+            self._failures[name] += 1
+            wait = min(options.second_look * 2 ** min(self._failures[name] - 1, 30), options.audit_interval)
+            self._plan(name, wait, order)
+            return
+        self._failures[name] = 0
+        if order.nth == 1:
+            self._plan(name, options.second_look, TakeSnapshot(order.purpose, 2, order.link, order.name))
+        else:
+            self.metrics.counter(names.AUDITS).add()
+            self._plan(name, options.audit_interval, TakeSnapshot("audit", 1, order.link))
+
+    def query_reconcile(self, pbx: str, name: str, dry_run: bool) -> bool:
+        """Look now; the outcome will have this name. False if the link is down: there is nothing to look through."""
         link = self._links.get(pbx)
         if link is None or not link.up:
             return False
-        self._look(pbx, "operator", 1)
+        order = TakeSnapshot("operator", 1, link.link, name, dry_run)
+        if dry_run:
+            self.tell(Place("connection", pbx), order)
+        else:
+            self._look(pbx, order)
         return True
 
-    def _look(self, name: str, purpose: Literal["link-up", "audit", "operator"], nth: Literal[1, 2]) -> None:
-        link = self._links.get(name)
-        if link is None or not link.up:
-            return
-        self.tell(Place("connection", name), TakeSnapshot(purpose, nth, link.link))
-        if nth == 1:
-            self.after(self._options.second_look, f"look {name}", lambda: self._look(name, purpose, 2))
-        else:
-            self.metrics.counter(names.AUDITS).add()
-            self.after(self._options.audit_interval, f"look {name}", lambda: self._look(name, "audit", 1))
+    def _plan(self, name: str, seconds: float, order: TakeSnapshot) -> None:
+        self.after(seconds, f"look {name}", lambda: self._look(name, order))
+
+    def _look(self, name: str, order: TakeSnapshot) -> None:
+        self.tell(Place("connection", name), order)
+        self._plan(name, self._options.audit_interval, TakeSnapshot("audit", 1, order.link))

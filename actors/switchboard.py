@@ -24,14 +24,14 @@ from actors.base import ProcessActor, latest
 from actors.call.effects import Unexpected
 from actors.call_system import CallSystem
 from actors.folding import Committed, Folding
-from actors.inspection import call_state, call_summary
-from actors.messages import JournalNeeded, JournalReaches, OfferAnswered, OutcomesCame, SinkChanged
+from actors.inspection import call_state, call_summary, gap_row
+from actors.messages import Doubted, JournalNeeded, JournalReaches, OfferAnswered, OutcomesCame, SinkChanged
 from actors.outgoing import Outgoing
 from supervision.messages import Peer, Place, Reported, Start
 from supervision.reasons import SHUTDOWN
 from wire import log
 from wire.backoff import Backoff
-from wire.control.api import CallSummary, JournalStatus, OutboxStatus, QuarantineDetail, QuarantineRow
+from wire.control.api import CallSummary, Gap, JournalStatus, OutboxStatus, QuarantineDetail, QuarantineRow
 from wire.metrics import names
 from wire.store.database import translated
 from wire.store.errors import StoreDamaged, StoreUnusable
@@ -79,6 +79,8 @@ class SwitchboardActor(ProcessActor):
         self._doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._doorbell, self._slice)
         self.open_line("needed", Place("connection", self._server), latest)
+        self.open_line("doubts", Place("connection", self._server), latest)
+        self._doubted = Doubted(frozenset())
         self.open_line("reports", Place("monitor", None), lambda a, b: Reported((a.reports + b.reports)[-100:]))
         self._work = self._restore()
         self._ring()
@@ -220,6 +222,9 @@ class SwitchboardActor(ProcessActor):
         for suspect in done.suspects:
             self._tell_set_aside(suspect)
         self._count_unexpected(done.unexpected)
+        if (doubts := Doubted(self._folding.watch.doubts)) != self._doubted:
+            self._doubted = doubts
+            self.say("doubts", doubts)
         for entry in done.entries:
             self.metrics.counter(names.MESSAGES_MADE, entry.message.operation).add()
         if len(self._arrived) < _TIMED:
@@ -422,6 +427,17 @@ class SwitchboardActor(ProcessActor):
             "folded_n": self._position.n if self._position else 0,
             "lost": 0,
         }
+
+    def query_gaps(self) -> list[Gap]:
+        """Times in which the PBX was not seen, oldest first; the last may still be open."""
+        watch = self._folding.watch
+        found = watch.past if watch.gap is None else (*watch.past, watch.gap)
+        return [gap_row(self._server, gap) for gap in found if gap.from_ms is not None]
+
+    def query_outcome(self, name: str) -> dict[str, Any] | None:
+        """What the looks of this name came to so far; None if none was folded yet."""
+        outcome = self._folding.watch.outcome
+        return None if outcome is None or outcome.name != name else outcome._asdict()
 
     def query_quarantine(self) -> list[QuarantineRow]:
         """Rows in quarantine, oldest first."""

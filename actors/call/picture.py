@@ -28,7 +28,6 @@ class Picture(NamedTuple):
     nth: int
     asked_ms: int
     answered_ms: int
-    behind_ms: int
     rehearsal: bool
     """Only say what would be done."""
     startup: str | None
@@ -83,7 +82,6 @@ def read(row: Row) -> Picture:
         int(body["nth"]),
         int(body["asked_ms"]),
         int(body["answered_ms"]),
-        int(body.get("behind_ms") or 0),
         bool(body.get("dry_run")),
         startup,
         startup_ms,

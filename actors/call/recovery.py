@@ -15,8 +15,7 @@ snapshot shows of a silent channel is news; what it shows of one that has spoken
   more), else when two looks show it and no event came; never when its ChannelDestroyed came;
 - a silent channel is *corrected* at the first look after a gap, else when two looks show the same and no event came;
 - a channel is *ended* when two looks lack it and no event of it came between;
-- two looks are at least `SETTLED_MS` apart, from the answer of one to the question of the next, of one link, and
-  conclude nothing while events are known to be late (`behind_ms`).
+- two looks are of one link, and at least `SETTLED_MS` apart, from the answer of one to the question of the next.
 
 A PBX that began anew in between (another `startup_time`) has none of the old channels: they end at the first look.
 
@@ -51,9 +50,6 @@ from wire.store.row import Row
 
 SETTLED_MS = 2000
 """Between two looks that may conclude something from what both of them lack, Unix milliseconds."""
-
-LATE_MS = 1000
-"""Events that are later than this tell of a look that it may be ahead of them."""
 
 KEPT = 50
 """Gaps remembered for `arimon-ctl gaps`."""
@@ -178,7 +174,7 @@ def link_down(watch: Watch, row: Row, told: Mapping[str, Any]) -> tuple[Watch, l
     if watch.gap is None:
         heard_ms = told.get("last_data_ms")
         from_ms = row.at_ms if heard_ms is None else min(int(heard_ms), row.at_ms)
-        # A client that Asterisk cut off for reading slowly still reads what was on its way: old news until now.
+        # A client that Asterisk cut off for reading slowly still reads what was on its way: that was old news.
         from_ms -= int(told.get("behind_ms") or 0)
         watch = watch._replace(gap=Gap(from_ms, None, str(told["reason"])[:64] or "unknown"))
     return watch._replace(n=row.n, seen_ms=row.at_ms, look=None), said
@@ -339,8 +335,7 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
     before = watch.look
     if before is not None and picture.asked_ms - before.answered_ms < SETTLED_MS:
         return Found(correlation, watch, [], picture.reports, [])
-    late = picture.behind_ms > LATE_MS
-    ended, adopted, corrected = diff.due(before, late)
+    ended, adopted, corrected = diff.due(before)
     told = _Telling(correlation, row.n, bounds)
     told.reports += picture.reports
     told.tell(diff.story(ended, adopted, corrected))
@@ -405,7 +400,7 @@ class _Diff:
             return True
         return channel.app not in NO_PLAN and track is not None and track.shown.app != channel.app
 
-    def due(self, before: Look | None, late: bool) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    def due(self, before: Look | None) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
         """What may be concluded now: channels to end, to adopt and to correct."""
         watch, picture = self._watch, self._picture
         silent = watch.silent
@@ -422,7 +417,7 @@ class _Diff:
             if watch.gap is not None and watch.gap.from_ms is not None:
                 adopted |= {key for key in self.unknown if picture.seen[key].created_ms < self._up_ms}
                 corrected |= {key for key in self.changed if key in silent}
-        elif not late:
+        else:
             ended |= {key for key in self.missing & before.missing if key in silent}
             adopted |= self.unknown & before.unknown
             corrected |= {key for key in self.changed & before.changed if key in silent}

@@ -10,12 +10,15 @@ class Kind(StrEnum):
     FRAME = "frame"
     """One WebSocket message from ARI, as it came; not necessarily JSON."""
     LINK_UP = "link-up"
-    """JSON `{"generation": int}`: the WebSocket is open, frames follow."""
+    """JSON `{"generation": int, "app": str, "last_row_ms": int | null}`: the WebSocket is open, frames follow;
+    `last_row_ms`: time of the journal's last row before this process, if it is this process's first link."""
     LINK_DOWN = "link-down"
-    """JSON `{"reason": str, "detail": str, "last_data_ms": int | null}`: no frames until the next link-up."""
+    """JSON `{"reason": str, "detail": str, "last_data_ms": int | null, "behind_ms": int}`: no frames until the next
+    link-up; `behind_ms`: how old the last frame was when it came, of a link that broke."""
     SNAPSHOT = "snapshot"
     """JSON, the PBX's answers by REST: `{"id", "purpose": "link-up" | "audit" | "operator", "nth": 1 | 2,
-    "asked_ms", "answered_ms", "info": {…}, "channels": […], "bridges": […], "variables": {channel_id: {name: value}}}`,
+    "asked_ms", "answered_ms", "info": {…}, "channels": […], "bridges": […], "variables": {channel_id: {name: value}},
+    "link": int, "dry_run": bool}`, `link` is the link-up's `generation`, with `dry_run` nothing is concluded,
     `info`, `channels` and `bridges` as ARI gave them (GET /asterisk/info, /channels, /bridges)."""
     OPERATOR = "operator"
     """JSON `{"command": str, …}`: what somebody told us to do, as `redrive` or `drop`."""
