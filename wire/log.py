@@ -13,7 +13,7 @@ wherever a secret of the settings occurs in any text.
 Lines go from each process straight to standard error or to a file opened with O_APPEND: whole lines of several
 processes interleave, and nothing passes through Thespian, whose forwarding costs an actor message per record and enters
 its transport from whatever thread logs. `take_over_stdlib_logging()` brings the records of libraries (aiohttp,
-aio_pika, thespian) here too. Logging never raises: a line that cannot be written is dropped and counted, and the next
+asyncio, thespian) here too. Logging never raises: a line that cannot be written is dropped and counted, and the next
 one that can be written says how many were.
 """
 
