@@ -223,7 +223,7 @@ class Publisher(Section):
     window: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Streams with a message in flight at once, per owner of an outbox."""
     confirm_timeout: Positive = 30.0
-    """A publish unconfirmed for this long counts as failed, and the channel is opened anew, seconds."""
+    """A publish unconfirmed for this long counts as failed, and the connection is opened anew, seconds."""
     file: FileSink = FileSink()
     """Options of the file sink."""
 
