@@ -25,7 +25,7 @@ from thespian.actors import Actor, ActorAddress, ActorExitRequest, ActorSystemMe
 from actors.call.host import Folded, degrade, fold
 from actors.call.inputs import Routed
 from actors.call.state import Call
-from actors.debug import Debug, brief, brief_state, shown
+from actors.debug import Debug, brief, shown
 from conf.settings import Settings
 from supervision import machine
 from supervision.child_spec import Budget, ChildSpec, Restart, Strategy, SupervisorSpec
@@ -196,7 +196,7 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
         try:
             self._take(message, sender)
         except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this actor, and is reported
-            found = Crash.of(problem, message=brief(message, _SHOWN), state=brief_state(self._own_state(), _SHOWN))
+            found = Crash.of(problem, message=brief(message, _SHOWN), state=brief(self._state, _SHOWN))
             self._leave(replace(found, text=log.mask(found.text), traceback=log.mask(found.traceback)))
 
     # Not `_receive`: the simple system base hangs a method of that name on every actor.

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from actors.messages import Vitals
+from actors.reports import Kept
 from conf.settings import Settings
 from supervision.messages import Identity, Place
-from supervision.reasons import Crash
-from supervision.reports import Report
 from wire.control import api
 
 AllVitals = Mapping[Place, tuple[Identity, Vitals]]
@@ -41,6 +40,7 @@ def health(vitals: AllVitals) -> list[str]:
     problems: list[str] = []
     for place, (_identity, vital) in sorted(vitals.items(), key=lambda item: str(item[0])):
         details = vital.details
+        problems.extend(_tree_problems(place, details))
         if place.role == "connection":
             problems.extend(_connection_problems(place, details))
         elif place.role == "switchboard":
@@ -53,6 +53,15 @@ def health(vitals: AllVitals) -> list[str]:
         elif place.role == "publisher" and details["state"]["phase"] != "connected":
             state = details["state"]
             problems.append(f"publisher: {state['phase']}: {state['reason'] or 'not connected yet'}")
+    return problems
+
+
+def _tree_problems(place: Place, details: dict[str, Any]) -> list[str]:
+    problems = [f"{place}: suspended by an operator"] if details.get("suspended") else []
+    for child in details.get("node", {}).get("children", ()):
+        if child["state"] in ("down", "waiting"):
+            why = f"; it ended last with: {child['last_exit']}" if child["last_exit"] else ""
+            problems.append(f"{child['id']}: {child['state']}{why}")
     return problems
 
 
@@ -168,7 +177,9 @@ def _supervisor(node: api.Node, seen: dict[str, Any], vitals: AllVitals) -> None
         details = _details(vitals, place)
         if "node" in details:
             _supervisor(below, details["node"], vitals)
-        elif "partitions" in details:
+        if details.get("suspended") and below["state"] == "running":
+            below["state"] = "suspended"
+        if "partitions" in details:
             below["calls"] = details["calls"]
             below["children"] = [_partition(place, index, calls) for index, calls in enumerate(details["partitions"])]
         node["children"].append(below)
@@ -182,28 +193,25 @@ def _partition(place: Place, index: int, calls: int) -> api.Node:
     return node
 
 
-def crash_summary(at_ms: int, number: str, report: Report) -> api.Crash:
-    """A crash report, as a line."""
-    reason = report.reason
+def crash_summary(report: Kept) -> api.Crash:
+    """A report of a death, as a line."""
     return {
-        "id": number,
-        "at_ms": at_ms,
-        "path": report.id if report.id.startswith("pbx/") else f"{report.supervisor}/{report.id}",
-        "generation": report.generation or 0,
-        "reason": "exception" if isinstance(reason, Crash) else str(reason),
-        "error": str(reason),
+        "id": report["id"],
+        "at_ms": report["at_ms"],
+        "path": report["path"],
+        "generation": report.get("generation") or 0,
+        "reason": report["reason_kind"],
+        "error": report.get("reason", ""),
     }
 
 
-def crash_detail(at_ms: int, number: str, report: Report) -> api.CrashDetail:
-    """A crash report in full."""
-    reason = report.reason
-    crash = reason if isinstance(reason, Crash) else Crash("", "")
+def crash_detail(report: Kept) -> api.CrashDetail:
+    """A report of a death in full."""
     return {
-        "crash": crash_summary(at_ms, number, report),
-        "message": crash.message or None,
-        "state": crash.state or None,
-        "traceback": crash.traceback,
+        "crash": crash_summary(report),
+        "message": report.get("message"),
+        "state": report.get("state"),
+        "traceback": report.get("traceback", ""),
     }
 
 

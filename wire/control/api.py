@@ -8,7 +8,7 @@ replies into JSON; the client (client.py) gives the same shapes back. Nothing he
 Every field of a reply is present; None where it is unknown. Moments are Unix milliseconds (`*_ms`), durations seconds
 (`*_seconds`, float). Replies hold no secret.
 
-**Paths** name what `kill` and `restart` act on, and stand in `tree` beside each node:
+**Paths** name what `kill`, `restart`, `get_state` and the like act on, and stand in `tree` beside each node:
 
     root                              publisher   recovery   monitor   services/NAME
     pbx/NAME                          the branch's supervisor
@@ -157,7 +157,8 @@ class Node(TypedDict):
     pid: int | None
     """None for what has no process of its own (`calls`) or is down."""
     state: str
-    """running, starting, stopping, waiting (for a delayed restart), down, hung."""
+    """running, starting, stopping, suspended (by an operator), waiting (for another attempt to start), down (stopped,
+    until somebody restarts it), hung (about to be killed)."""
     generation: int
     """1 for the first incarnation."""
     restarts: int
@@ -281,7 +282,8 @@ class Crash(TypedDict):
     """Who crashed."""
     generation: int
     reason: str
-    """Exit reason: exception, killed …"""
+    """`exception`, or the report's context: child_terminated, start_error, shutdown_error; shutdown (its supervisor
+    gave up) or abandoned (a call that was given up)."""
     error: str
     """Type and text of the exception, or how the process ended."""
 
@@ -341,6 +343,33 @@ class Backend:
     async def messages(self, limit: int) -> list[dict[str, Any]]:
         """The last `limit` messages published, oldest first (fewer if fewer are remembered)."""
         raise Unsupported("this arimond remembers no messages")
+
+    async def which_children(self, path: str) -> list[dict[str, Any]]:
+        """A supervisor's children as OTP lists them, the one started last first: id, state, type, restart, …"""
+        raise Unsupported("this arimond lists no children")
+
+    async def get_state(self, path: str) -> dict[str, Any]:
+        """The state of a process or a call, as plain data, secrets masked. `Unanswered` says that it is hung."""
+        raise Unsupported("this arimond shows no states")
+
+    async def statistics(self, path: str) -> dict[str, Any]:
+        """Messages of a process or a call by class since `since_ms`, and what waits."""
+        raise Unsupported("this arimond gives no statistics")
+
+    async def trace(self, path: str, most: int) -> AsyncIterator[bytes]:
+        """The next `most` messages into and out of a process or a call (JSON, without line feeds), then the end.
+
+        Each has `at_ms`, `way` (in, out), `other` (from or to whom), `message` (its text).
+        """
+        raise Unsupported("this arimond traces nothing")
+
+    async def suspend(self, path: str) -> Done:
+        """Let a process or a call take nothing but questions about it; what comes for it is kept."""
+        raise Unsupported("this arimond suspends nothing")
+
+    async def resume(self, path: str) -> Done:
+        """Let it take what was kept, in order, and go on."""
+        raise Unsupported("this arimond suspends nothing")
 
     async def kill(self, path: str) -> Done:
         """Kill a process (SIGKILL) or a call's actor at once; its supervisor decides what follows."""

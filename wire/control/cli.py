@@ -16,20 +16,13 @@ them, thespian by none.
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
 
 import click
 
 from wire.control.api import ControlError, Unanswered, Unsupported
-from wire.control.client import ControlClient, DaemonDown, NotPermitted
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-DEFAULT_SOCKET = "/run/arimon/control.sock"
+from wire.control.client import DaemonDown, NotPermitted
+from wire.control.door import Door, common, door_of, pbx_option, sure, write, yes_option
 
 EXITS = {
     0: "done",
@@ -44,96 +37,6 @@ EXITS = {
 }
 
 _BY_ERROR = {DaemonDown: 3, Unanswered: 4, Unsupported: 5, NotPermitted: 6}
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(slots=True)
-class Door:
-    """What the common options say, and what follows from them."""
-
-    as_json: bool = False
-    socket: Path | None = None
-    config: Path | None = None
-
-    def client(self) -> ControlClient:
-        """A client of the socket that is meant."""
-        if self.socket is not None:
-            return ControlClient(self.socket)
-        if self.config is not None:
-            return ControlClient(self.settings().control.socket)
-        return ControlClient(Path(os.environ.get("ARIMON_CONTROL__SOCKET", DEFAULT_SOCKET)))
-
-    def settings(self) -> Any:
-        """The configuration, as arimond would read it."""
-        from conf.load import ConfigurationError, load
-
-        try:
-            return load(self.config)
-        except ConfigurationError as error:
-            raise click.UsageError(f"the configuration is wrong:\n{error}") from None
-
-    def say(self, reply: Any, picture: "Callable[[Any], RenderableType]") -> None:
-        """Print a reply, as JSON or for people."""
-        if self.as_json:
-            click.echo(json.dumps(reply, ensure_ascii=False))
-        else:
-            self.draw(picture(reply))
-
-    def draw(self, what: "RenderableType") -> None:
-        """Print something of rich's."""
-        from rich.console import Console
-
-        # Into a pipe there is no width to fit into: fold nothing.
-        width = None if sys.stdout.isatty() else 1000
-        Console(width=width, highlight=False, soft_wrap=width is not None).print(what)
-
-    def done(self, reply: Any) -> None:
-        """Print what a command did."""
-        click.echo(json.dumps(reply, ensure_ascii=False) if self.as_json else reply["done"])
-
-
-def _common(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        if value is not None:
-            setattr(context.ensure_object(Door), name, value)
-
-    return keep
-
-
-def common(command: F) -> F:
-    """The options of every command, on the group and on each command alike."""
-    for option in (
-        click.option(
-            "--json",
-            is_flag=True,
-            default=None,
-            expose_value=False,
-            callback=_common("as_json"),
-            help="Print JSON, for programs.",
-        ),
-        click.option(
-            "--socket",
-            type=click.Path(path_type=Path),
-            expose_value=False,
-            callback=_common("socket"),
-            help="The daemon's control socket.",
-        ),
-        click.option(
-            "--config",
-            type=click.Path(path_type=Path, dir_okay=False, exists=True),
-            expose_value=False,
-            callback=_common("config"),
-            help="The daemon's configuration file.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-pbx_option = click.option("--pbx", metavar="NAME", help="Only this PBX.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
-door_of = click.make_pass_decorator(Door, ensure=True)
 
 
 def _help() -> str:
@@ -195,6 +98,78 @@ def call(door: Door, call_id: str, pbx: str | None) -> None:
     door.say(reply, show.call)
 
 
+@arimon_ctl.command("which-children")
+@click.argument("path")
+@common
+@door_of
+def which_children(door: Door, path: str) -> None:
+    """A supervisor's children, the one started last first. PATH is as `tree --json` shows."""
+    reply = door.client().which_children(path)
+    from wire.control import show
+
+    door.say(reply, show.children)
+
+
+@arimon_ctl.command("get-state")
+@click.argument("path")
+@common
+@door_of
+def get_state(door: Door, path: str) -> None:
+    """The state of a process or a call, secrets masked."""
+    reply = door.client().get_state(path)
+    from wire.control import show
+
+    door.say(reply, show.plain)
+
+
+@arimon_ctl.command()
+@click.argument("path")
+@common
+@door_of
+def statistics(door: Door, path: str) -> None:
+    """Messages of a process or a call, and what waits."""
+    reply = door.client().statistics(path)
+    from wire.control import show
+
+    door.say(reply, show.plain)
+
+
+@arimon_ctl.command()
+@click.argument("path")
+@click.option("--max", "most", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Then it stops.")
+@common
+@door_of
+def trace(door: Door, path: str, most: int) -> None:
+    """The next messages into and out of a process or a call."""
+    lines = door.client().trace(path, most)
+    if door.as_json:
+        write(lines, flush=True)
+        return
+    from wire.control import show
+
+    for line in lines:
+        door.draw(show.traced(json.loads(line)))
+        sys.stdout.flush()
+
+
+@arimon_ctl.command()
+@click.argument("path")
+@common
+@door_of
+def suspend(door: Door, path: str) -> None:
+    """Let a process or a call take nothing; what comes for it is kept until `resume`."""
+    door.done(door.client().suspend(path))
+
+
+@arimon_ctl.command()
+@click.argument("path")
+@common
+@door_of
+def resume(door: Door, path: str) -> None:
+    """Let it take what was kept, in order, and go on."""
+    door.done(door.client().resume(path))
+
+
 @arimon_ctl.command()
 @click.argument("path")
 @yes_option
@@ -202,7 +177,7 @@ def call(door: Door, call_id: str, pbx: str | None) -> None:
 @door_of
 def kill(door: Door, path: str, yes: bool) -> None:
     """Kill a process or a call's actor at once; its supervisor decides what follows. PATH is as `tree --json` shows."""
-    _sure(yes, f"Kill {path}?")
+    sure(yes, f"Kill {path}?")
     door.done(door.client().kill(path))
 
 
@@ -212,8 +187,8 @@ def kill(door: Door, path: str, yes: bool) -> None:
 @common
 @door_of
 def restart(door: Door, path: str, yes: bool) -> None:
-    """Stop a process in order and start it again. PATH is as `tree --json` shows."""
-    _sure(yes, f"Restart {path}?")
+    """Stop a process or a call's actor in order and start it again; it costs no restart budget."""
+    sure(yes, f"Restart {path}?")
     door.done(door.client().restart(path))
 
 
@@ -302,7 +277,7 @@ def quarantine_redrive(door: Door, pbx: str, row: int) -> None:
 @door_of
 def quarantine_drop(door: Door, pbx: str, row: int, yes: bool) -> None:
     """Forget a row."""
-    _sure(yes, f"Forget row {row} of {pbx} for ever?")
+    sure(yes, f"Forget row {row} of {pbx} for ever?")
     door.done(door.client().quarantine_drop(pbx, row))
 
 
@@ -328,7 +303,7 @@ def journal(context: click.Context) -> None:
 @door_of
 def journal_export(door: Door, pbx: str, first: int | None, last: int | None) -> None:
     """Rows as JSON lines, as `replay` reads them."""
-    _write(door.client().journal_export(pbx, first, last))
+    write(door.client().journal_export(pbx, first, last))
 
 
 @arimon_ctl.command()
@@ -400,7 +375,7 @@ def events(door: Door, follow: bool, call_id: str | None, operation: str | None,
     else:
         lines = (json.dumps(one, ensure_ascii=False).encode() for one in client.messages(limit))
     if door.as_json:
-        _write(lines, flush=True)
+        write(lines, flush=True)
         return
     from wire.control import show
 
@@ -425,23 +400,7 @@ def replay(door: Door, files: tuple[str, ...], server: str | None) -> None:
     settings = door.settings()
     name = server or next((pbx.name for pbx in settings.pbx), "pbx1")
     for file in files:
-        _write(replayed(file, name, settings, lambda problem: click.echo(f"arimon-ctl: {problem}", err=True)))
-
-
-def _sure(yes: bool, question: str) -> None:
-    if not yes:
-        click.confirm(question, abort=True, err=True)
-
-
-def _write(lines: Iterator[bytes], flush: bool = False) -> None:
-    out = sys.stdout.buffer
-    flush = flush or sys.stdout.isatty()
-    for line in lines:
-        out.write(line)
-        out.write(b"\n")
-        if flush:
-            out.flush()
-    out.flush()
+        write(replayed(file, name, settings, lambda problem: click.echo(f"arimon-ctl: {problem}", err=True)))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -45,6 +45,9 @@ from wire.control.api import (
 TIMEOUT_SECONDS = 8.0
 """Longer than the server's own limit, so that its plain word comes first."""
 
+RESTART_SECONDS = 70.0
+"""The same of a restart."""
+
 MAX_REPLY_BYTES = 256 * 1024 * 1024
 
 
@@ -96,7 +99,25 @@ class ControlClient:
         return cast(Done, self.ask("POST", "/kill", path=path))
 
     def restart(self, path: str) -> Done:
-        return cast(Done, self.ask("POST", "/restart", path=path))
+        return cast(Done, self.ask("POST", "/restart", seconds=RESTART_SECONDS, path=path))
+
+    def which_children(self, path: str) -> list[dict[str, Any]]:
+        return cast(list[dict[str, Any]], self.ask("GET", "/which-children", path=path))
+
+    def get_state(self, path: str) -> dict[str, Any]:
+        return cast(dict[str, Any], self.ask("GET", "/state", path=path))
+
+    def statistics(self, path: str) -> dict[str, Any]:
+        return cast(dict[str, Any], self.ask("GET", "/statistics", path=path))
+
+    def trace(self, path: str, most: int) -> Iterator[bytes]:
+        return self.stream("/trace", patient=True, path=path, max=most)
+
+    def suspend(self, path: str) -> Done:
+        return cast(Done, self.ask("POST", "/suspend", path=path))
+
+    def resume(self, path: str) -> Done:
+        return cast(Done, self.ask("POST", "/resume", path=path))
 
     def reconcile(self, pbx: str | None = None, dry_run: bool = False) -> list[Reconciled]:
         return cast(list[Reconciled], self.ask("POST", "/reconcile", pbx=pbx, dry_run=dry_run))
@@ -140,14 +161,15 @@ class ControlClient:
     def follow(self, call_id: str | None = None, operation: str | None = None) -> Iterator[bytes]:
         return self.stream("/events", patient=True, call=call_id, type=operation)
 
-    def ask(self, method: str, question: str, /, **arguments: Any) -> Any:
-        """One question and its JSON answer."""
-        connection = _Connection(self.path, self._timeout)
+    def ask(self, method: str, question: str, /, *, seconds: float | None = None, **arguments: Any) -> Any:
+        """One question and its JSON answer; `seconds` where the longest wait is not the usual one."""
+        limit = self._timeout if seconds is None else seconds
+        connection = _Connection(self.path, limit)
         try:
             response = _asked(connection, method, question, arguments)
             content = response.read(MAX_REPLY_BYTES + 1)
         except TimeoutError:
-            raise Unanswered(f"no answer on {self.path} within {self._timeout:g} s") from None
+            raise Unanswered(f"no answer on {self.path} within {limit:g} s") from None
         except (OSError, http.client.IncompleteRead):  # RemoteDisconnected is an OSError
             raise DaemonDown("arimond went away while it was asked") from None
         except http.client.HTTPException:

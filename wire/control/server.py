@@ -37,6 +37,9 @@ from wire.control.api import Backend, BadRequest, ControlError, Unanswered
 ANSWER_SECONDS = 5.0
 """Time that the backend has for one answer; for a stream, until it begins."""
 
+RESTART_SECONDS = 60.0
+"""Time that a restart has to be complete: a process stops in order, and a Switchboard folds its journal again."""
+
 READER_SECONDS = 30.0
 """A stream's reader that takes no line for this long is cut off."""
 
@@ -75,8 +78,11 @@ class Route:
     takes: Mapping[str, Kind]
     answer: Callable[[Backend, Arguments], Awaitable[Any]]
     streams: bool = False
+    seconds: float | None = None
+    """Time that the backend has, where it is not the usual one."""
 
 
+_PATH = {"path": Kind.TEXT}
 _PBX = {"pbx": Kind.MAYBE_TEXT}
 _ROW = {"pbx": Kind.TEXT, "n": Kind.NUMBER}
 _RANGE = {"pbx": Kind.TEXT, "first": Kind.MAYBE_NUMBER, "last": Kind.MAYBE_NUMBER}
@@ -88,8 +94,14 @@ ROUTES = (
     Route("GET", "/calls", _PBX, lambda b, a: b.calls(a["pbx"])),
     Route("GET", "/call", {"id": Kind.TEXT, **_PBX}, lambda b, a: b.call(a["id"], a["pbx"])),
     Route("GET", "/messages", {"limit": Kind.NUMBER}, lambda b, a: b.messages(a["limit"])),
-    Route("POST", "/kill", {"path": Kind.TEXT}, lambda b, a: b.kill(a["path"])),
-    Route("POST", "/restart", {"path": Kind.TEXT}, lambda b, a: b.restart(a["path"])),
+    Route("GET", "/which-children", _PATH, lambda b, a: b.which_children(a["path"])),
+    Route("GET", "/state", _PATH, lambda b, a: b.get_state(a["path"])),
+    Route("GET", "/statistics", _PATH, lambda b, a: b.statistics(a["path"])),
+    Route("GET", "/trace", {**_PATH, "max": Kind.NUMBER}, lambda b, a: b.trace(a["path"], a["max"]), True),
+    Route("POST", "/suspend", _PATH, lambda b, a: b.suspend(a["path"])),
+    Route("POST", "/resume", _PATH, lambda b, a: b.resume(a["path"])),
+    Route("POST", "/kill", _PATH, lambda b, a: b.kill(a["path"])),
+    Route("POST", "/restart", _PATH, lambda b, a: b.restart(a["path"]), seconds=RESTART_SECONDS),
     Route("POST", "/reconcile", {**_PBX, "dry_run": Kind.FLAG}, lambda b, a: b.reconcile(a["pbx"], a["dry_run"])),
     Route("GET", "/outbox", {}, lambda b, a: b.outbox()),
     Route("POST", "/outbox/redrive", _PBX, lambda b, a: b.outbox_redrive(a["pbx"])),
@@ -161,11 +173,12 @@ class ControlServer:
             arguments = parsed(route.takes, given)
             if route.method == "POST":
                 logger.warning("control.command", command=route.path, arguments=arguments, uid=_uid(request))
+            limit = self._limit if route.seconds is None else route.seconds
             try:
-                async with asyncio.timeout(self._limit):
+                async with asyncio.timeout(limit):
                     reply = await route.answer(self._backend, arguments)
             except TimeoutError:
-                raise Unanswered(f"the daemon did not answer within {self._limit:g} s") from None
+                raise Unanswered(f"the daemon did not answer within {limit:g} s") from None
             if route.streams:
                 return await _stream(request, reply)
             return web.Response(body=orjson.dumps(reply), content_type="application/json")

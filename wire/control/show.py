@@ -436,6 +436,36 @@ def crash(reply: CrashDetail) -> RenderableType:
     )
 
 
+def children(reply: Sequence[dict[str, Any]]) -> RenderableType:
+    """`arimon-ctl which-children`."""
+    names = [
+        name for name in ("id", "state", "generation", "pid", "type", "restart", "calls") if name in _all_of(reply)
+    ]
+    rows = ([one.get(name) for name in names] + [_used(one.get("budget"))] for one in reply)
+    return table([*names, ""], rows, "no children")
+
+
+def _all_of(reply: Sequence[dict[str, Any]]) -> set[str]:
+    return {name for one in reply for name in one}
+
+
+def _used(gauge: dict[str, Any] | None) -> str:
+    return f"{gauge['used']} of {gauge['allowed']} restarts used" if gauge and gauge["used"] else ""
+
+
+def plain(reply: dict[str, Any]) -> RenderableType:
+    """`arimon-ctl get-state` and `statistics`."""
+    return Text(_json(reply))
+
+
+def traced(one: dict[str, Any]) -> Text:
+    """A line of `arimon-ctl trace`."""
+    arrow = "←" if one["way"] == "in" else "→"
+    return Text.assemble(
+        (clock(one["at_ms"]), "dim"), f" {arrow} ", (clean(one["other"]), "bold"), f"  {clean(one['message'])}"
+    )
+
+
 def _block(text: str) -> Text:
     return Text("\n".join(clean(line) for line in text.splitlines()))
 

@@ -161,8 +161,47 @@ class FakeBackend(api.Backend):
         return {"done": f"{path} was killed"}
 
     async def restart(self, path: str) -> api.Done:
-        await self.hang.wait()
-        return {"done": "never"}
+        self.asked.append(("restart", path))
+        # Longer than the usual limit: a restart has one of its own.
+        await asyncio.sleep(0.5)
+        return {"done": f"{path} was stopped and is started again"}
+
+    async def which_children(self, path: str) -> list[dict[str, Any]]:
+        return [
+            {"id": "recovery", "state": "down", "generation": 1, "pid": None, "type": "worker", "restart": "permanent"},
+            {
+                "id": "publisher",
+                "state": "running",
+                "generation": 3,
+                "pid": 7,
+                "type": "worker",
+                "restart": "permanent",
+            },
+        ]
+
+    async def get_state(self, path: str) -> dict[str, Any]:
+        if path == "publisher":
+            await self.hang.wait()
+        return {"_sink": {"phase": "connected"}, "_name": "a\x1bb"}
+
+    async def statistics(self, path: str) -> dict[str, Any]:
+        return {"received": {"Offer": 12}, "sent": {}, "held": 0}
+
+    async def trace(self, path: str, most: int) -> AsyncIterator[bytes]:
+        self.asked.append(("trace", path, most))
+        return self._trace(most)
+
+    async def _trace(self, most: int) -> AsyncIterator[bytes]:
+        for number in range(most):
+            yield b'{"at_ms":1795336100000,"way":"in","other":"publisher#1","message":"Offer(%d)"}' % number
+
+    async def suspend(self, path: str) -> api.Done:
+        if path.endswith("connection"):
+            raise api.Refused("Asterisk cuts off a client that does not read")
+        return {"done": f"{path} is suspended"}
+
+    async def resume(self, path: str) -> api.Done:
+        return {"done": f"{path} goes on"}
 
     async def reconcile(self, pbx: str | None, dry_run: bool) -> list[api.Reconciled]:
         self.asked.append(("reconcile", pbx, dry_run))

@@ -83,7 +83,7 @@ def test_refusals_have_their_classes(daemon: ServerThread) -> None:
     with pytest.raises(Refused):
         client.kill("root")
     with pytest.raises(Unanswered, match=r"within 0\.2 s"):
-        client.restart("publisher")
+        client.get_state("publisher")
     with pytest.raises(NotFound):
         next(client.journal_export("pbx2"))
 

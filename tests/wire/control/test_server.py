@@ -152,9 +152,15 @@ def test_bodies_are_checked(daemon: ServerThread, body: bytes, status: int) -> N
 
 def test_who_does_not_answer_in_time(daemon: ServerThread) -> None:
     """504 and a plain word, and the server serves on."""
-    status, reply = post(daemon.path, "/restart", b'{"path":"publisher"}')
+    status, reply = get(daemon.path, "/state?path=publisher")
     assert (status, reply) == (504, {"error": "the daemon did not answer within 0.2 s"})
     assert get(daemon.path, "/status")[0] == 200
+
+
+def test_a_restart_may_take_longer_than_an_answer(daemon: ServerThread) -> None:
+    """A process stops in order first, which takes its time."""
+    status, reply = post(daemon.path, "/restart", b'{"path":"publisher"}')
+    assert (status, reply) == (200, {"done": "publisher was stopped and is started again"})
 
 
 def test_a_bug_behind_a_question_is_a_500(folder: Path) -> None:

@@ -1,0 +1,240 @@
+"""Inspector: answers arimon-ctl, in Monitor's loop, from what Monitor knows and what it asks of the tree."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol, cast
+
+import orjson
+import yaml
+
+from actors.debug import MOST_TRACED
+from actors.messages import Vitals
+from actors.reports import Reports
+from actors.views import crash_detail, crash_summary, status, tree_node
+from conf.load import show
+from conf.settings import Settings
+from supervision.messages import Identity, Place
+from wire.control import api
+from wire.control.server import RESTART_SECONDS
+
+ROOT = Place("root", None)
+
+_RECENT = 200
+"""Messages looked through for those of one call."""
+_TRACE_EVERY = 0.2
+"""Seconds between two looks at what was traced."""
+_LAST_WORD = 0.1
+"""Seconds that Monitor's answer has to leave before it is restarted."""
+
+
+class Knows(Protocol):
+    """What Monitor knows, and whom it can ask."""
+
+    @property
+    def vitals(self) -> Mapping[Place, tuple[Identity, Vitals]]:
+        """The last of each process."""
+
+    @property
+    def reports(self) -> Reports:
+        """Kept ones."""
+
+    @property
+    def started_ms(self) -> int:
+        """When Monitor began, Unix milliseconds."""
+
+    async def ask(self, place: Place, question: str, /, *, limit: float = ..., **arguments: Any) -> Any:
+        """Ask a process of the tree."""
+
+
+class Inspector(api.Backend):
+    """Answers arimon-ctl, in Monitor's loop."""
+
+    def __init__(self, monitor: Knows, settings: Settings) -> None:
+        self._monitor = monitor
+        self._settings = settings
+        self._last_order: asyncio.Future[Any] | None = None
+
+    async def status(self) -> api.Status:
+        return status(self._settings, self._monitor.vitals, self._monitor.started_ms)
+
+    async def tree(self) -> api.Node:
+        return tree_node(self._monitor.vitals)
+
+    async def calls(self, pbx: str | None) -> list[api.CallSummary]:
+        found: list[api.CallSummary] = []
+        for name in self._names(pbx):
+            found.extend(await self._monitor.ask(Place("switchboard", name), "calls"))
+        return sorted(found, key=lambda call: call["since_ms"])
+
+    async def call(self, call_id: str, pbx: str | None) -> api.CallDetail:
+        found: list[api.CallDetail] = []
+        recent = await self.messages(_RECENT)
+        for name in self._names(pbx):
+            detail = await self._monitor.ask(Place("switchboard", name), "call", call_id=call_id)
+            if detail is not None:
+                said = {
+                    each["message_id"]: each for each in recent if (each["server"], each["call_id"]) == (name, call_id)
+                }
+                said |= {each["message_id"]: each for each in map(orjson.loads, detail["waiting"])}
+                messages = sorted(said.values(), key=lambda message: message["sequence"])
+                found.append({"summary": detail["summary"], "state": detail["state"], "messages": messages})
+        if not found:
+            raise api.NotFound(f"there is no call {call_id!r}")
+        if len(found) > 1:
+            raise api.Refused(f"several PBXs have a call {call_id!r}: name one with --pbx")
+        return found[0]
+
+    # --- processes and calls ------------------------------------------------------------------------------------------
+
+    async def which_children(self, path: str) -> list[dict[str, Any]]:
+        return cast(list[dict[str, Any]], await self._ask(path, "which_children"))
+
+    async def get_state(self, path: str) -> dict[str, Any]:
+        return cast(dict[str, Any], await self._ask(path, "get_state"))
+
+    async def statistics(self, path: str) -> dict[str, Any]:
+        return cast(dict[str, Any], await self._ask(path, "statistics"))
+
+    async def suspend(self, path: str) -> api.Done:
+        return {"done": await self._ask(path, "suspend")}
+
+    async def resume(self, path: str) -> api.Done:
+        return {"done": await self._ask(path, "resume")}
+
+    async def trace(self, path: str, most: int) -> AsyncIterator[bytes]:
+        if not 0 < most <= MOST_TRACED:
+            raise api.BadRequest(f"max must be from 1 to {MOST_TRACED}")
+        await self._ask(path, "trace", most=most)
+        return self._traced(path)
+
+    async def _traced(self, path: str) -> AsyncIterator[bytes]:
+        over = False
+        try:
+            while not over:
+                found = await self._ask(path, "traced")
+                over = found["over"]
+                for record in found["records"]:
+                    yield orjson.dumps(record)
+                if not over:
+                    await asyncio.sleep(_TRACE_EVERY)
+        finally:
+            if not over:
+                # Whoever looked on has gone; if the actor has too, there is nothing to end.
+                with contextlib.suppress(api.ControlError):
+                    await self._ask(path, "trace", most=0)
+
+    async def kill(self, path: str) -> api.Done:
+        place, within = self._target(path)
+        if within is not None:
+            kind, _, key = within.partition("/")
+            if kind != "call":
+                raise api.Refused(f"{path} has no process: a partition lives and dies with its Switchboard")
+            if not await self._monitor.ask(place, "kill_call", call_id=key):
+                raise api.NotFound(f"there is no call {key!r} on {place.pbx}")
+            return {"done": f"killed the actor of call {key}; its successor goes on"}
+        if place not in self._monitor.vitals:
+            raise api.NotFound(f"nothing runs at {path!r}; `arimon-ctl tree` shows the paths")
+        identity, vitals = self._monitor.vitals[place]
+        # Monitor may be its own victim: whoever asked sees the connection end, and that is the answer.
+        os.kill(vitals.pid, 9)
+        return {"done": f"killed {identity} (pid {vitals.pid})"}
+
+    async def restart(self, path: str) -> api.Done:
+        place, within = self._target(path)
+        if within is not None:
+            if within.startswith("calls/"):
+                raise api.Refused(f"{path} has no process: restart its Switchboard")
+            await self._ask(path, "restart")
+            return {"done": f"{path} was stopped and started again"}
+        if place == ROOT:
+            raise api.Refused("Root is restarted with arimond: `systemctl restart arimond`")
+        above = Place("pbx", place.pbx) if place.pbx is not None and place.role != "pbx" else ROOT
+        if place.role == "monitor":
+            # It cannot tell of its own end. The answer is on its way before the question is.
+            asyncio.get_running_loop().call_later(_LAST_WORD, self._order_restart, above, path)
+            return {"done": "monitor stops and starts again; ask again in a moment"}
+        await self._monitor.ask(above, "restart_child", id=path, limit=RESTART_SECONDS - 1)
+        return {"done": f"{path} was stopped and is started again"}
+
+    def _order_restart(self, above: Place, path: str) -> None:
+        self._last_order = asyncio.ensure_future(self._monitor.ask(above, "restart_child", id=path))
+        # There will be no answer: whoever waits for it is stopped meanwhile.
+        self._last_order.add_done_callback(lambda order: order.cancelled() or order.exception())
+
+    async def _ask(self, path: str, name: str, **arguments: Any) -> Any:
+        place, within = self._target(path)
+        if within is None:
+            return await self._monitor.ask(place, name, **arguments)
+        answer = await self._monitor.ask(place, "ask_within", path=within, name=name, arguments=arguments)
+        if answer is None or answer is False:
+            raise api.NotFound(f"there is nothing at {path!r} that could answer {name}")
+        return answer
+
+    def _target(self, path: str) -> tuple[Place, str | None]:
+        """Which process a path is in, and what is meant within it: `call/ID` or `calls/INDEX`; None is itself."""
+        parts = path.split("/", 3)
+        if len(parts) == 4 and parts[0] == "pbx" and parts[2] in ("call", "calls"):
+            [name] = self._names(parts[1])
+            return Place("switchboard", name), f"{parts[2]}/{parts[3]}"
+        places = [ROOT, *(Place(role, None) for role in ("publisher", "recovery", "monitor"))]
+        for name in self._names(None):
+            places += [Place(role, name) for role in ("pbx", "switchboard", "connection")]
+        for place in places:
+            if str(place) == path:
+                return place, None
+        raise api.NotFound(f"there is no {path!r}; `arimon-ctl tree --json` shows the paths")
+
+    # --- messages, rows, reports --------------------------------------------------------------------------------------
+
+    async def messages(self, limit: int) -> list[dict[str, Any]]:
+        bodies = await self._monitor.ask(Place("publisher", None), "recent", limit=limit)
+        return [orjson.loads(body) for body in bodies]
+
+    async def outbox_redrive(self, pbx: str | None) -> api.Done:
+        count = 0
+        for name in self._names(pbx):
+            count += await self._monitor.ask(Place("switchboard", name), "outbox_redrive")
+        return {"done": f"{count} parked messages are offered again"}
+
+    async def quarantine(self, pbx: str | None) -> list[api.QuarantineRow]:
+        found: list[api.QuarantineRow] = []
+        for name in self._names(pbx):
+            found.extend(await self._monitor.ask(Place("switchboard", name), "quarantine"))
+        return found
+
+    async def quarantine_show(self, pbx: str, n: int) -> api.QuarantineDetail:
+        [name] = self._names(pbx)
+        detail: api.QuarantineDetail | None
+        detail = await self._monitor.ask(Place("switchboard", name), "quarantine_show", n=n)
+        if detail is None:
+            raise api.NotFound(f"row {n} of {name} is not in quarantine")
+        return detail
+
+    async def config(self) -> dict[str, Any]:
+        shown: dict[str, Any] = yaml.safe_load(show(self._settings))
+        return shown
+
+    async def crashes(self) -> list[api.Crash]:
+        return [crash_summary(report) for report in self._monitor.reports.deaths()]
+
+    async def crash(self, crash_id: str) -> api.CrashDetail:
+        report = self._monitor.reports.get(crash_id)
+        if report is None:
+            raise api.NotFound(f"there is no report {crash_id!r}")
+        return crash_detail(report)
+
+    async def outbox(self) -> list[api.OutboxStatus]:
+        return [await self._monitor.ask(Place("switchboard", name), "outbox") for name in self._names(None)]
+
+    async def journal(self, pbx: str | None) -> list[api.JournalStatus]:
+        return [await self._monitor.ask(Place("switchboard", name), "journal") for name in self._names(pbx)]
+
+    def _names(self, pbx: str | None) -> list[str]:
+        names_ = [each.name for each in self._settings.pbx]
+        if pbx is None:
+            return names_
+        if pbx not in names_:
+            raise api.NotFound(f"there is no PBX {pbx!r}; there are: {', '.join(names_)}")
+        return [pbx]
