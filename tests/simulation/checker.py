@@ -1,0 +1,191 @@
+"""The checker: a consumer that only drops message ids that it has seen, and the facts that must hold then.
+
+    complete     per stream the sequences 1 … n, in order, with the contents that a replay of the exported journal gives
+    received     every frame that went over a link is in the journal, or in a hole that the journal tells of
+    told         every such hole is covered by a `monitoring-gap`
+
+Every violation is a sentence that says what, where.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from actors.call.envelope import rfc3339
+from actors.call.replay import replay
+from conf.settings import Settings
+from wire.store.row import Kind, Row
+
+Streams = dict[str, list[dict[str, Any]]]
+
+
+class Stretch(NamedTuple):
+    """One link as the PBX had it: what went over the wire, in order."""
+
+    number: int
+    sent: Sequence[bytes]
+
+
+def consumed(bodies: Iterable[bytes]) -> tuple[Streams, list[str]]:
+    """What a consumer has after dropping ids that it knows, by stream in the order of arrival; and violations."""
+    seen: dict[str, bytes] = {}
+    streams: Streams = {}
+    wrong = []
+    for body in bodies:
+        message = orjson.loads(body)
+        known = seen.setdefault(message["message_id"], body)
+        if known is body:
+            streams.setdefault(message["stream"], []).append(message)
+        elif known != body:
+            wrong.append(f"{_name(message)}: two contents under one message_id")
+    return streams, wrong
+
+
+def in_order(streams: Streams) -> list[str]:
+    """Sequences 1 … n, each once, each after the one before it."""
+    wrong = []
+    for stream, messages in streams.items():
+        sequences = [message["sequence"] for message in messages]
+        doubled = {each for each in sequences if sequences.count(each) > 1}
+        for each in sorted(doubled):
+            wrong.append(f"{stream}: sequence {each} came under {sequences.count(each)} message ids")
+        expected = list(range(1, len(sequences) + 1))
+        if not doubled and sequences != expected:
+            if sorted(sequences) == expected:
+                wrong.append(f"{stream}: out of order: {sequences}")
+            else:
+                missing = sorted(set(range(1, max(sequences) + 1)) - set(sequences))
+                wrong.append(f"{stream}: sequences {missing} are missing")
+    return wrong
+
+
+def same_set(streams: Streams) -> list[str]:
+    """Sequences 1 … n, each once, in any order: where something was returned as unroutable for a time."""
+    return in_order({stream: sorted(messages, key=_sequence) for stream, messages in streams.items()})
+
+
+def as_replayed(streams: Streams, journal: Iterable[bytes], settings: Settings, server: str) -> list[str]:
+    """Contents equal to a replay of the exported journal."""
+    expected, wrong = consumed(replay(journal, server, settings))
+    for stream in expected.keys() | streams.keys():
+        got = sorted(streams.get(stream, []), key=_sequence)
+        want = expected.get(stream, [])
+        if got == want:
+            continue
+        if len(got) != len(want):
+            wrong.append(f"{stream}: {len(got)} messages came, a replay gives {len(want)}")
+        for one, other in zip(got, want, strict=False):
+            if one != other:
+                wrong.append(f"{_name(one)}: not what a replay gives: {_difference(one, other)}")
+                break
+    return sorted(wrong)
+
+
+def received(links: Sequence[Stretch], rows: Sequence[Row]) -> list[str]:
+    """Every frame of every link is in the journal, or in a hole that the journal tells of.
+
+    A link's frames stand in the journal in order. They may stop before the link's end: what was under way, or in the
+    memory of a process that died, is gone, and a link-down or another link-up follows. A `lost` row may stand for some.
+    """
+    wrong = []
+    parts = _parts(rows)
+    for index, link in enumerate(links):
+        # A Connection that was killed counts its links from 1 again, so a link is found by what it carried.
+        known = set(link.sent)
+        part = next((part for part in parts if (first := part.first) is not None and first in known), None)
+        if part is None:
+            # Nothing of it was journalled, perhaps not even its link-up: then another must follow.
+            if link.sent and index + 1 == len(links):
+                wrong.append(f"link {link.number}: none of its {len(link.sent)} frames is journalled")
+            continue
+        matched, excused = _matched(link.sent, part)
+        if matched < len(link.sent) and not excused:
+            wrong.append(f"link {link.number}: frame {matched + 1} of {len(link.sent)} is lost, and nothing says so")
+    return wrong
+
+
+class _Part(NamedTuple):
+    """The journal from one link-up to the next."""
+
+    rows: list[Row]
+    ended: bool
+    """It is known that the link ended."""
+
+    @property
+    def first(self) -> bytes | None:
+        """Its first frame."""
+        return next((row.body for row in self.rows if row.kind == Kind.FRAME), None)
+
+
+def _parts(rows: Sequence[Row]) -> list[_Part]:
+    found: list[list[Row]] = [[]]
+    for row in rows:
+        if row.kind == Kind.LINK_UP:
+            found.append([])
+        found[-1].append(row)
+    last = len(found) - 1
+    return [
+        _Part(part, index < last or any(row.kind == Kind.LINK_DOWN for row in part)) for index, part in enumerate(found)
+    ]
+
+
+def _matched(sent: Sequence[bytes], part: _Part) -> tuple[int, bool]:
+    """How many of a link's frames stand in a part of the journal, or are excused; whether the rest is excused too."""
+    position = 0
+    hole = False
+    for row in part.rows:
+        if row.kind == Kind.LOST:
+            hole = True
+        elif row.kind == Kind.FRAME:
+            try:
+                found = sent.index(row.body, position)
+            except ValueError:
+                # No frame of this link's: the rest of the part is another link's, whose link-up was lost too.
+                return position, hole or part.ended
+            if found > position and not hole:
+                return position, False
+            position, hole = found + 1, False
+    return position, hole or part.ended
+
+
+def told(streams: Streams, rows: Sequence[Row], server: str) -> list[str]:
+    """Every hole that the journal tells of is covered by a `monitoring-gap`."""
+    gaps = [each for each in streams.get(f"pbx:{server}", []) if each["operation"]["type"] == "monitoring-gap"]
+    spans = [(each["data"]["from"], each["data"]["to"]) for each in gaps]
+    wrong = []
+    for what, at in holes(rows):
+        moment = rfc3339(at)
+        if not any((begin is None or begin <= moment) and (end is None or end >= moment) for begin, end in spans):
+            wrong.append(f"pbx:{server}: {what} at {moment} is covered by no monitoring-gap")
+    return wrong
+
+
+def holes(rows: Sequence[Row]) -> list[tuple[str, int]]:
+    """What the journal says that nobody saw: link-downs that were followed by a link-up, and lost rows; with times."""
+    found: list[tuple[str, int]] = []
+    down: int | None = None
+    for row in rows:
+        if row.kind == Kind.LINK_DOWN:
+            down = row.at_ms
+        elif row.kind == Kind.LINK_UP:
+            if down is not None:
+                found.append(("a link-down", down))
+            down = None
+        elif row.kind == Kind.LOST:
+            found.append(("lost rows", orjson.loads(row.body)["to_ms"]))
+    return found
+
+
+def _sequence(message: dict[str, Any]) -> int:
+    sequence: int = message["sequence"]
+    return sequence
+
+
+def _name(message: dict[str, Any]) -> str:
+    return f"{message['stream']} {message['sequence']} {message['operation']['type']}"
+
+
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
+    keys = [key for key in other if one.get(key) != other[key]]
+    return ", ".join(f"{key} {one.get(key)!r:.200} instead of {other[key]!r:.200}" for key in keys[:2])

@@ -1,0 +1,160 @@
+"""The disk: real SQLite files in a private folder, and what a disk may do to those who use it.
+
+All connections that `wire.store` opens during a run are of `Connection`, which asks the disk before each statement.
+A process that dies loses its connections: SQLite rolls back what was not committed, as after SIGKILL. Files are torn
+while nobody has them open: by a host that lost its power (see `Lab.power_cut`).
+"""
+
+import random
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+from urllib.parse import unquote, urlparse
+from uuid import UUID
+
+from wire.store import database, journal_writer
+
+Trouble = Literal["full", "readonly", "ioerr", "doubt"]
+
+_CODES = {
+    "full": (sqlite3.SQLITE_FULL, "SQLITE_FULL", "database or disk is full"),
+    "readonly": (sqlite3.SQLITE_READONLY, "SQLITE_READONLY", "attempt to write a readonly database"),
+    "ioerr": (sqlite3.SQLITE_IOERR, "SQLITE_IOERR", "disk I/O error"),
+    "doubt": (sqlite3.SQLITE_IOERR, "SQLITE_IOERR", "disk I/O error"),
+}
+_WRITES = ("INSERT", "UPDATE", "DELETE", "COMMIT", "CREATE")
+
+
+class Death(BaseException):
+    """The process that is running dies here. Not an Exception: nobody may catch it but its machine."""
+
+
+class Disk:
+    """What is wrong with the disk now, by what is stored (`journal`, `ledger`)."""
+
+    def __init__(self, folder: Path, happened: Counter[str]) -> None:
+        self.folder = folder
+        self.trouble: dict[str, Trouble] = {}
+        self.slow_ms: dict[str, int] = {}
+        self.fatal: dict[str, tuple[int, bool]] = {}
+        """What is stored → (statements until the process that runs one dies, whether after it was done)."""
+        self._happened = happened
+
+    def delay(self, stored: str) -> int:
+        """How long the next piece of work takes, milliseconds."""
+        found = self.slow_ms.get(stored, 0)
+        if found:
+            self._happened["disk.slow"] += 1
+        return found
+
+    def before(self, stored: str, statement: str) -> None:
+        """A statement is about to be done."""
+        trouble = self.trouble.get(stored)
+        refused = (
+            (trouble == "full" and statement.startswith(_WRITES))
+            or (trouble == "readonly" and statement.startswith("BEGIN"))
+            or (trouble == "ioerr" and statement.startswith(("SELECT", "BEGIN")))
+        )
+        if trouble is not None and refused:
+            self._fail(trouble)
+        self._count_down(stored, after=False)
+
+    def after(self, stored: str, statement: str) -> None:
+        """A statement was done."""
+        if self.trouble.get(stored) == "doubt" and statement.startswith("COMMIT"):
+            self._fail("doubt")
+        self._count_down(stored, after=True)
+
+    def _count_down(self, stored: str, after: bool) -> None:
+        left, when = self.fatal.get(stored, (0, False))
+        if stored in self.fatal and when == after:
+            if left <= 0:
+                del self.fatal[stored]
+                raise Death
+            self.fatal[stored] = (left - 1, when)
+
+    def _fail(self, trouble: Trouble) -> None:
+        self._happened[f"disk.{trouble}"] += 1
+        code, name, text = _CODES[trouble]
+        error = sqlite3.OperationalError(text)
+        error.sqlite_errorcode, error.sqlite_errorname = code, name
+        raise error
+
+    def connect(self, uri: str, **options: Any) -> sqlite3.Connection:
+        """sqlite3.connect of this disk."""
+        path = Path(unquote(urlparse(uri).path))
+        stored = "ledger" if path.name.startswith("ledger") else "journal"
+
+        def made(*given: Any, **named: Any) -> "Connection":
+            connection = Connection(*given, **named)
+            connection.disk, connection.stored = self, stored
+            return connection
+
+        opened: sqlite3.Connection = sqlite3.connect(uri, factory=made, **options)  # type: ignore[arg-type]
+        return opened
+
+    def copy(self, folder: Path) -> Path:
+        """What is on the disk now, WALs included, as it would be found after the power is gone."""
+        target = folder.with_name(folder.name + "-copy")
+        shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*-shm", "*.lock"))
+        return target
+
+
+class Connection(sqlite3.Connection):
+    """A connection that asks its disk."""
+
+    disk: Disk | None = None
+    stored = ""
+
+    def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        """See sqlite3."""
+        if self.disk is None:
+            return super().execute(statement, *parameters)
+        head = statement.lstrip()[:12].upper()
+        self.disk.before(self.stored, head)
+        cursor = super().execute(statement, *parameters)
+        self.disk.after(self.stored, head)
+        return cursor
+
+    def executemany(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        """See sqlite3."""
+        if self.disk is not None:
+            self.disk.before(self.stored, statement.lstrip()[:12].upper())
+        return super().executemany(statement, *parameters)
+
+
+def tear(path: Path, luck: random.Random) -> None:
+    """Damage a file: cut it, or overwrite a part of it."""
+    size = path.stat().st_size
+    if luck.random() < 0.5:
+        with path.open("r+b") as file:
+            file.truncate(luck.randrange(size) if size else 0)
+    else:
+        with path.open("r+b") as file:
+            at = luck.randrange(max(1, size - 512))
+            file.seek(at)
+            file.write(luck.randbytes(min(512, max(1, size - at))))
+
+
+@contextmanager
+def installed(disk: Disk, luck: random.Random) -> Iterator[None]:
+    """Within, `wire.store` uses this disk, and journals get repeatable names."""
+
+    class Shim:
+        connect = staticmethod(disk.connect)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sqlite3, name)
+
+    real = database.sqlite3, journal_writer.uuids
+    uuids = SimpleNamespace(uuid4=lambda: UUID(int=luck.getrandbits(128), version=4))
+    database.sqlite3, journal_writer.uuids = Shim(), uuids  # type: ignore[assignment, attr-defined]
+    try:
+        yield
+    finally:
+        database.sqlite3, journal_writer.uuids = real  # type: ignore[attr-defined]

@@ -1,0 +1,43 @@
+"""The journal's writer without its thread: the thread's own steps, done when the simulation says so."""
+
+from wire.store.errors import StoreDamaged, StoreUnusable
+from wire.store.journal import JournalWriter
+
+
+class DrivenJournal(JournalWriter):
+    """As its base, but `drive` in place of `start` and the thread."""
+
+    def begin(self) -> None:
+        """Take the lock."""
+        self._lock.acquire()
+
+    def drive(self) -> bool:
+        """Do all that there is to do; False if the disk refuses, and this is to be called again later."""
+        try:
+            if self._connection is None:
+                self._open()
+            while self._has_work():
+                self._step()
+        except (StoreUnusable, StoreDamaged) as error:
+            if isinstance(error, StoreDamaged):
+                self._drop_connection()
+                self._distrusted = str(error)
+            self._enter("refused", str(error))
+            return False
+        return True
+
+    def _has_work(self) -> bool:
+        gap = self._gap is not None and self._bytes * 2 < self._settings.reserve_bytes
+        return bool(self._waiting) or self._needed is not None or gap
+
+    def die(self) -> None:
+        """The process is gone: what waited in memory too."""
+        self._drop_connection()
+        self._lock.release()
+
+    def end(self) -> None:
+        """A clean close, if the disk allows."""
+        if self.drive():
+            assert self._connection is not None
+            self._mark(self._connection, clean=True)
+        self.die()

@@ -1,0 +1,431 @@
+"""One run: one seed, one schedule, and what came of it.
+
+    calls begin, faults happen → all faults end → calls end, everything drains → the checker
+
+The same seed and schedule give the same run, step by step: `Result.digest` says so.
+"""
+
+import hashlib
+import random
+import shutil
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from actors import folding
+from actors.call import world
+from actors.call_system import CallSystem
+from conf.settings import Settings
+from supervision.messages import Identity, Place
+from tests.simulation import checker, faults
+from tests.simulation.broker import Broker
+from tests.simulation.clock import Clock
+from tests.simulation.disk import Death, Disk, installed
+from tests.simulation.faults import Fault
+from tests.simulation.machine import Machine, Mail
+from tests.simulation.pbx import Pbx
+from tests.simulation.roles import (
+    CONNECTION,
+    LIMITS,
+    PBX,
+    ROLES,
+    SWITCHBOARD,
+    ConnectionMachine,
+    PlainCalls,
+    SwitchboardMachine,
+    make_calls,
+)
+from wire.store.journal import JournalReader
+from wire.store.row import Kind, Position, Row
+
+BEGIN_MS = 1_795_337_565_516
+"""The host's clock at the beginning, Unix milliseconds."""
+CALM_MS = 45_000
+"""From here on nothing goes wrong any more."""
+PATIENCE_MS = 180_000
+"""Everything must be through by then."""
+MOST_STEPS = 400_000
+"""More than any run takes; beyond it something spins."""
+SHARED = Path("/dev/shm")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to."""
+
+    seed: int
+    schedule: tuple[Fault, ...]
+    wrong: tuple[str, ...]
+    """Violations; empty if all is well."""
+    happened: Counter[str]
+    """Faults that really happened, and other things worth counting."""
+    digest: str
+    """Of everything published and journalled."""
+    received: tuple[bytes, ...]
+    """Bodies, as the consumer got them."""
+    rows: tuple[Row, ...]
+    """The journal."""
+    exported: tuple[bytes, ...]
+    """The journal as `replay` reads it."""
+    links: tuple[checker.Stretch, ...]
+    steps: int
+
+
+class _Log:
+    """Counts what an operator would read."""
+
+    def __init__(self, happened: Counter[str]) -> None:
+        self._happened = happened
+
+    def error(self, event: str, **_keys: Any) -> None:
+        """A line of the log."""
+        self._happened[f"log.{event}"] += 1
+
+
+def settings(luck: random.Random) -> Settings:
+    """Small limits, so that they are reached."""
+    return Settings.model_validate(
+        {
+            "pbx": [
+                {
+                    "name": PBX,
+                    "url": "ws://127.0.0.1:8088/ari",
+                    "dead_after": 3.0,
+                    "replaced_retry": 2.0,
+                    "retry": {"minimum": 0.1, "maximum": 1.0},
+                }
+            ],
+            "journal": {"segment_bytes": 65536, "reserve_bytes": luck.choice((65536, 1 << 20))},
+            "switchboard": {"partitions": 2, "batch_rows": luck.choice((5, 50)), "snapshot_rows": 100},
+            "rabbitmq": {"retry": {"minimum": 0.1, "maximum": 1.0}},
+            "publisher": {"confirm_timeout": 3.0},
+            "recovery": {"audit_interval": luck.choice((5.0, 20.0)), "second_look": 2.0},
+        }
+    )
+
+
+class Lab:
+    """Everything that a run consists of."""
+
+    def __init__(self, seed: int, schedule: Sequence[Fault], folder: Path) -> None:
+        self.seed = seed
+        self.folder = folder
+        self.happened: Counter[str] = Counter()
+        self.figures: Counter[str] = Counter()
+        """The most there ever was of something."""
+        self.wrong: list[str] = []
+        self.clock = Clock(BEGIN_MS)
+        self.disk = Disk(folder, self.happened)
+        self.log = _Log(self.happened)
+        self.settings = settings(self.luck("settings"))
+        self.limits = LIMITS
+        self.boot_id = "boot"
+        self.mail = Mail(self, self.luck("mail"))
+        self.pbx = Pbx(self, self.luck("pbx"), self.luck("calls").randint(1, 4))
+        self.broker = Broker(self, self.luck("broker"))
+        self.machines: dict[Place, Machine] = {}
+        self._generations: Counter[Place] = Counter()
+        self._hosts = self.luck("calls")
+        self._tree = self.luck("tree")
+        self._restarting: list[Place] = []
+        self.refold_deaths: Counter[bytes] = Counter()
+        for fault in schedule:
+            do = faults.KINDS[fault.kind][2]
+            self.clock.after(fault.at_ms, lambda do=do, fault=fault: do(self, *fault.given))  # type: ignore[misc]
+
+    def luck(self, of: str) -> random.Random:
+        """A source of randomness that nobody else draws from."""
+        return random.Random(f"{self.seed} {of}")
+
+    def most(self, what: str, figure: int) -> None:
+        """Note a size that must stay bounded."""
+        self.figures[what] = max(self.figures[what], figure)
+
+    # --- the tree -----------------------------------------------------------------------------------------------------
+
+    def begin(self, place: Place) -> None:
+        """Start a process, unless there is one."""
+        if place in self.machines:
+            return
+        self._generations[place] += 1
+        machine = ROLES[place](self, Identity(*place, self._generations[place]))
+        self.machines[place] = machine
+        machine.do(machine.start)
+        self._tell_peers()
+
+    def kill(self, machine: Machine) -> None:
+        """A process ends, however; its supervisor starts another."""
+        if not machine.alive:
+            return
+        machine.alive = False
+        machine.die()
+        place = machine.identity.place
+        del self.machines[place]
+        self._tell_peers()
+        self.clock.after(self._tree.randint(5, 60), lambda: self.begin(place))
+
+    def crashed(self, machine: Machine, problem: Exception) -> None:
+        """A process ended by an exception of ours."""
+        where = "".join(traceback.format_exception(problem)[-3:])
+        self.wrong.append(f"{machine.identity} crashed: {problem!r}\n{where}")
+
+    def _tell_peers(self) -> None:
+        peers = {place: machine.identity for place, machine in self.machines.items()}
+        for machine in list(self.machines.values()):
+            machine.after(self._tree.randint(1, 5), lambda machine=machine: machine.directory(peers))  # type: ignore[misc]
+
+    def restart_cleanly(self) -> None:
+        """As an upgrade does: stop in order, Switchboard after Connection, then start."""
+        if self._restarting or len(self.machines) < len(ROLES):
+            return
+        self.happened["restart.clean"] += 1
+        self._restarting = [CONNECTION, SWITCHBOARD, *(place for place in ROLES if place.pbx is None)]
+        self._stop_next()
+
+    def _stop_next(self) -> None:
+        machine = self.machines.get(self._restarting[0])
+        if machine is not None:
+            machine.do(machine.stop)
+            # Whoever takes longer than allowed is killed.
+            self.clock.after(5000, lambda: self.kill(machine))
+
+    def left(self, machine: Machine) -> None:
+        """A process ended in order."""
+        if machine.alive:
+            machine.alive = False
+            machine.die()
+            place = machine.identity.place
+            del self.machines[place]
+            if self._restarting and self._restarting[0] == place:
+                self._next_of_restart()
+            else:
+                self.clock.after(20, lambda: self.begin(place))
+
+    def _next_of_restart(self) -> None:
+        self._restarting.pop(0)
+        while self._restarting and self._restarting[0] not in self.machines:
+            self._restarting.pop(0)
+        if self._restarting:
+            self._stop_next()
+        else:
+            for place in ROLES:
+                self.clock.after(50, lambda place=place: self.begin(place))  # type: ignore[misc]
+
+    # --- what faults need ---------------------------------------------------------------------------------------------
+
+    def make_calls(self) -> PlainCalls | CallSystem:
+        """A host for the calls of a Switchboard."""
+        return make_calls(self.settings, self._hosts)
+
+    def kill_call(self, which: int) -> None:
+        """End a call's actor, if calls are actors now."""
+        machine = self.machines.get(SWITCHBOARD)
+        if isinstance(machine, SwitchboardMachine) and isinstance(machine.calls, CallSystem) and machine.calls.states:
+            names = sorted(machine.calls.states)
+            self.happened["crash.call"] += machine.calls.kill(names[which % len(names)])
+
+    def poison(self) -> None:
+        """A frame comes at which the process that folds it dies."""
+        self.pbx.poison(str(self.clock.now).encode())
+
+    def fold(self, before: world.World, row: Row, conf: Settings) -> world.Step:
+        """`world.step`, which no row kills but those that are marked."""
+        if row.kind == Kind.FRAME and row.body.startswith(b'{"type":"Poison"'):
+            self.happened["poison.death"] += 1
+            raise Death
+        return world.step(before, row, conf)
+
+    # --- the run ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """From the beginning until everything is through, or patience is."""
+        for place in ROLES:
+            self.begin(place)
+        while self.clock.now < CALM_MS and self._go_on():
+            if self.clock.now > faults.SPAN_MS + 5000 and self.pbx.quiet and not self._trouble():
+                break
+        self._calm()
+        until = self.clock.now + PATIENCE_MS
+        looked = 0
+        while self._go_on():
+            if self.clock.now - looked < 50:
+                continue
+            looked = self.clock.now
+            why = self._waiting_for()
+            if why is None:
+                break
+            if self.clock.now > until:
+                self.wrong.append(f"not through after {PATIENCE_MS / 1000:.0f} s without any fault: {why}")
+                break
+
+    def _go_on(self) -> bool:
+        if self.clock.steps > MOST_STEPS:
+            self.wrong.append(f"more than {MOST_STEPS} steps: something spins")
+            return False
+        return self.clock.step()
+
+    def _trouble(self) -> bool:
+        broker = self.broker
+        return bool(
+            self.disk.trouble
+            or self.disk.slow_ms
+            or broker.paused
+            or broker.blocked
+            or broker.silent
+            or broker.unroutable
+            or self.mail.loss
+            or self.mail.delay_ms
+        )
+
+    def _calm(self) -> None:
+        """Whatever is still wrong is mended."""
+        self.disk.trouble.clear()
+        self.disk.slow_ms.clear()
+        self.disk.fatal.clear()
+        self.broker.paused = self.broker.silent = False
+        self.broker.block(False)
+        self.broker.nacks = self.broker.forgets = 0
+        self.broker.unroutable.clear()
+        self.mail.loss = self.mail.doubling = 0.0
+        self.mail.delay_ms = 0
+        self.pbx.drop = self.pbx.double = self.pbx.garble = 0
+
+    def _waiting_for(self) -> str | None:
+        """What is not through yet."""
+        connection, switchboard = self.machines.get(CONNECTION), self.machines.get(SWITCHBOARD)
+        if not isinstance(connection, ConnectionMachine) or not isinstance(switchboard, SwitchboardMachine):
+            return "a process is away"
+        if not self.pbx.quiet:
+            return "calls are under way"
+        link = self.pbx.link
+        if link is None or link.stalled or link.replaced or link.due > self.clock.now:
+            return "the link is down"
+        health = connection.journal.health()
+        if health.waiting_rows or health.losing_rows:
+            return f"the journal: {health}"
+        assert health.uuid is not None
+        folded = switchboard.folding.position
+        if not switchboard.ledger.is_open or folded != Position(health.uuid, health.last_n):
+            return f"the fold stands at {folded}, the journal at {health.last_n}"
+        counts = switchboard.ledger.outbox.counts()
+        if counts.parked and not counts.waiting:
+            switchboard.do(switchboard.redrive)
+        if counts.waiting or counts.parked or switchboard.outgoing.unwritten:
+            return f"the outbox: {counts}, {switchboard.outgoing.unwritten} commands unwritten"
+        # Two looks after the last gap have been folded by then.
+        last_up = self.happened["snapshot"]
+        return None if last_up else "no snapshot was taken"
+
+    # --- the check ----------------------------------------------------------------------------------------------------
+
+    def check(self) -> Result:
+        """End it, and look at what came of it."""
+        states = None
+        switchboard = self.machines.get(SWITCHBOARD)
+        if isinstance(switchboard, SwitchboardMachine):
+            states = dict(switchboard.calls.states)
+        for machine in list(self.machines.values()):
+            machine.alive = False
+            machine.die()
+        reader = JournalReader(self.folder / "journal")
+        rows: list[Row] = []
+        at = None
+        while (batch := reader.read(at, 1000, 1 << 24)) is not None:
+            rows.extend(batch.rows)
+            at = Position(batch.uuid, batch.rows[-1].n)
+        exported = list(reader.export())
+        reader.close()
+        self.happened["rows.lost"] += sum(row.kind == Kind.LOST for row in rows)
+        links = tuple(checker.Stretch(link.number, tuple(link.sent)) for link in self.pbx.links)
+        wrong = self.wrong
+        streams, found = checker.consumed(self.broker.received)
+        wrong += found
+        returned = self.happened["broker.return"] > 0
+        wrong += (checker.same_set if returned else checker.in_order)(streams)
+        wrong += checker.as_replayed(streams, exported, self.settings, PBX)
+        wrong += checker.received(links, rows)
+        wrong += self._memory()
+        if states is not None and not wrong:
+            wrong += self._states(states, rows)
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (*self.broker.received, *exported):
+            digest.update(part)
+        return Result(
+            self.seed,
+            (),
+            tuple(wrong),
+            self.happened,
+            digest.hexdigest(),
+            tuple(self.broker.received),
+            tuple(rows),
+            tuple(exported),
+            links,
+            self.clock.steps,
+        )
+
+    def _states(self, states: dict[str, Any], rows: Sequence[Row]) -> list[str]:
+        """The calls that are left are those that a fold without any fault has left."""
+        calls = PlainCalls(self.settings)
+        now = world.World.new(PBX)
+        for row in rows:
+            done = world.step(now, row, self.settings)
+            now = done.world
+            for routed in done.routed:
+                calls.deliver(routed)
+        if states.keys() != calls.states.keys():
+            return [f"calls {sorted(states.keys() ^ calls.states.keys())} are not what a plain fold leaves"]
+        return [f"call {key}: its state is not what a plain fold leaves" for key in states if states[key] != calls.states[key]]
+
+    def _memory(self) -> list[str]:
+        bounds = {
+            "journal waiting bytes": self.settings.journal.reserve_bytes + (1 << 20),
+            "messages held": LIMITS.entries,
+            "messages at the publisher": 2 * LIMITS.window,
+            "commands unwritten": 2 * LIMITS.entries,
+        }
+        return [
+            f"{what}: {self.figures[what]}, allowed are {bound}"
+            for what, bound in bounds.items()
+            if self.figures[what] > bound
+        ]
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="arimon-simulation-", dir=SHARED if SHARED.is_dir() else None))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def schedule_of(seed: int) -> tuple[Fault, ...]:
+    """What goes wrong in a seed."""
+    return tuple(faults.draw(random.Random(f"{seed} schedule")))
+
+
+def run(seed: int, schedule: Sequence[Fault] | None = None) -> Result:
+    """Run a seed.
+
+    Args:
+        seed: decides everything.
+        schedule: which of its faults happen; None is all.
+    """
+    chosen = schedule_of(seed) if schedule is None else tuple(schedule)
+    with _folder() as folder:
+        lab = Lab(seed, chosen, folder)
+        real = folding.world
+        folding.world = SimpleNamespace(step=lab.fold)  # type: ignore[assignment]
+        try:
+            with installed(lab.disk, lab.luck("disk")):
+                lab.run()
+                result = lab.check()
+        finally:
+            folding.world = real
+    return Result(seed, chosen, *(getattr(result, name) for name in Result.__slots__[2:]))  # type: ignore[arg-type]

@@ -1,0 +1,524 @@
+"""The processes of one PBX's way, each with the product's logic and the simulation's world around it."""
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from actors.call import host
+from actors.call.inputs import Routed
+from actors.call.state import Call
+from actors.call_system import CallSystem
+from actors.carriage import Cargo, Owed
+from actors.folding import Folding
+from actors.messages import JournalNeeded, JournalReaches, LinkChanged, OfferAnswered, OutcomesCame, SinkChanged
+from actors.messages import TakeSnapshot as TakeSnapshot
+from actors.outgoing import Outgoing
+from conf.settings import Settings
+from supervision.messages import Identity, Place
+from tests.simulation.broker import Sink
+from tests.simulation.journal import DrivenJournal
+from tests.simulation.machine import Machine, latest
+from tests.simulation.pbx import Link
+from wire.amqp import session as amqp_session
+from wire.ari import session as ari
+from wire.ari.errors import Fault
+from wire.backoff import Backoff
+from wire.sink import Outcome, SinkState
+from wire.store.errors import StoreDamaged, StoreUnusable
+from wire.store.journal import JournalReader
+from wire.store.ledger import Ledger
+from wire.store.offers import Accepted, Added, Limits, Offer, Unparked
+from wire.store.outbox import Entry
+from wire.store.row import Kind, Position
+
+if TYPE_CHECKING:
+    from tests.simulation.lab import Lab
+
+PBX = "pbx1"
+CONNECTION = Place("connection", PBX)
+SWITCHBOARD = Place("switchboard", PBX)
+PUBLISHER = Place("publisher", None)
+RECOVERY = Place("recovery", None)
+
+DISK_RETRY_MS = 300
+"""How soon a disk that refused is asked again, milliseconds."""
+ANSWER_WAIT_MS = 5
+"""The answer to an offer waits so long for the first outcomes (the product's)."""
+
+
+class ConnectionMachine(Machine):
+    """Link and journal."""
+
+    def __init__(self, lab: "Lab", identity: Identity) -> None:
+        super().__init__(lab, identity)
+        self._luck = lab.luck(f"connection {identity.generation}")
+        settings = lab.settings
+        pbx = settings.pbx[0]
+        self._rules = ari.Rules(
+            Backoff(pbx.retry.minimum, pbx.retry.maximum), pbx.dead_after, pbx.replaced_retry, pbx.retry.maximum
+        )
+        self._state: ari.State = ari.Disconnected()
+        self._link: Link | None = None
+        self._links = 0
+        self._heard = 0.0
+        self._timer = 0
+        self._stopping = False
+        self._driving = False
+        self.journal = DrivenJournal(
+            lab.folder / "journal",
+            settings.journal,
+            self._committed,
+            clock=lambda: lab.clock.wall,
+            boot_id=lab.boot_id,
+        )
+
+    def start(self) -> None:
+        self.open_line("doorbell", SWITCHBOARD, latest)
+        self.open_line("link", RECOVERY, latest)
+        self.journal.begin()
+        self._drive_soon()
+        self._feed(ari.Start())
+
+    def die(self) -> None:
+        self.journal.die()
+        if self._link is not None:
+            self.lab.pbx.detach(self._link)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._feed(ari.Stop())
+        self.journal.end()
+        self.leave()
+
+    # --- the link -----------------------------------------------------------------------------------------------------
+
+    def _feed(self, event: ari.Event) -> None:
+        self._state, commands = ari.transition(
+            self._rules, self._state, event, self.lab.clock.seconds, self._luck.random()
+        )
+        for command in commands:
+            self._perform(command)
+
+    def _perform(self, command: ari.Command) -> None:
+        match command:
+            case ari.Open():
+                self.after(self._luck.randint(2, 30), self._connect)
+            case ari.Close():
+                link, self._link = self._link, None
+                if link is not None:
+                    self.lab.pbx.detach(link)
+            case ari.SendPing():
+                if self._link is not None:
+                    self.lab.pbx.ping(self._link)
+            case ari.SetTimer(at):
+                self._timer += 1
+                number = self._timer
+                self.after(at * 1000 - self.lab.clock.now + 1, lambda: self._tick(number))
+            case ari.CancelTimer():
+                self._timer += 1
+            case ari.AnnounceUp():
+                self._links += 1
+                self._append(Kind.LINK_UP, {"generation": self._links, "app": "arimon"})
+                self.say("link", LinkChanged(True, self._links))
+            case ari.AnnounceDown(why, detail, heard):
+                silent_ms = round((self.lab.clock.seconds - max(heard, self._heard)) * 1000)
+                told = {"reason": why.value, "detail": detail, "last_data_ms": self.lab.clock.wall - silent_ms}
+                self._append(Kind.LINK_DOWN, told)
+                self.say("link", LinkChanged(False, self._links))
+            case ari.Unforeseen(state, event):
+                self.lab.happened["link.unforeseen"] += 1
+
+    def _tick(self, number: int) -> None:
+        if number != self._timer:
+            return
+        if isinstance(self._state, ari.Connected) and self._heard > self._state.heard:
+            self._feed(ari.Heard(self._heard))
+        self._feed(ari.Tick())
+
+    def _connect(self) -> None:
+        if not isinstance(self._state, ari.Connecting):
+            return
+        link = self.lab.pbx.attach(
+            lambda body: self.do(lambda: self._frame(link, body)),
+            lambda why, detail: self.do(lambda: self._closed(link, why, detail)),
+            lambda: self.do(self._hear),
+        )
+        if link is None:
+            self._feed(ari.Refused(Fault.UNREACHABLE, "nobody is there"))
+            return
+        self._link = link
+        self._hear()
+        self._feed(ari.Opened())
+
+    def _hear(self) -> None:
+        self._heard = self.lab.clock.seconds
+
+    def _frame(self, link: Link | None, body: bytes) -> None:
+        if link is not self._link:
+            return
+        self._hear()
+        self.journal.append(Kind.FRAME, self.lab.clock.wall, body)
+        self._drive_soon()
+        if b'"ApplicationReplaced"' in body:
+            self._feed(ari.NameTaken())
+
+    def _closed(self, link: Link | None, why: ari.Down, detail: str) -> None:
+        if link is self._link:
+            self._link = None
+            self._feed(ari.Closed(why, detail))
+
+    # --- the journal --------------------------------------------------------------------------------------------------
+
+    def _append(self, kind: Kind, body: dict[str, Any]) -> None:
+        self.journal.append(kind, self.lab.clock.wall, orjson.dumps(body))
+        self._drive_soon()
+
+    def _drive_soon(self) -> None:
+        if not self._driving:
+            self._driving = True
+            self.after(self._luck.randint(0, 3) + self.lab.disk.delay("journal"), self._drive)
+
+    def _drive(self) -> None:
+        self._driving = False
+        self.lab.most("journal waiting bytes", self.journal.health().waiting_bytes)
+        if not self.journal.drive() and not self._stopping:
+            self._driving = True
+            self.after(DISK_RETRY_MS, self._drive)
+
+    def _committed(self, uuid: str, n: int) -> None:
+        # From the writer's thread by way of the bridge: a little later.
+        self.after(1, lambda: self.say("doorbell", JournalReaches(Position(uuid, n))))
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def receive_JournalNeeded(self, message: JournalNeeded, _author: Identity) -> None:
+        self.journal.retire(message.positions)
+        self._drive_soon()
+
+    def receive_TakeSnapshot(self, message: TakeSnapshot, _author: Identity) -> None:
+        if message.link == self._links and self._link is not None:
+            self.lab.pbx.snapshot(lambda found: self.do(lambda: self._took(message, found)))
+
+    def _took(self, order: TakeSnapshot, found: dict[str, Any] | None) -> None:
+        if found is not None and order.link == self._links:
+            self.lab.happened["snapshot"] += 1
+            name = f"{order.purpose}-{order.link}-{order.nth}-{self.lab.clock.wall}"
+            body = {"id": name, "purpose": order.purpose, "nth": order.nth, **found}
+            self._append(Kind.SNAPSHOT, body | {"answered_ms": self.lab.clock.wall, "link": order.link})
+
+
+class SwitchboardMachine(Machine):
+    """Fold and outbox."""
+
+    def __init__(self, lab: "Lab", identity: Identity) -> None:
+        super().__init__(lab, identity)
+        self._luck = lab.luck(f"switchboard {identity.generation}")
+        self.ledger = Ledger(lab.folder / "ledger.db", lab.settings.journal.synchronous)
+        self.reader = JournalReader(lab.folder / "journal")
+        self.outgoing = Outgoing(self.ledger, lab.limits, self._offer, lambda: lab.clock.wall)
+        self._offer_timer = 0
+        self._working = False
+        self._again = False
+        self._reached: Position | None = None
+        self._stopping_until: int | None = None
+        self._begin_folding()
+
+    def _begin_folding(self) -> None:
+        lab = self.lab
+        self.calls = lab.make_calls()
+        self.folding = Folding(
+            PBX, lab.settings, self.ledger, self.reader, self.calls, lab.log, lambda: lab.clock.wall
+        )
+
+    def start(self) -> None:
+        self.open_line("needed", CONNECTION, latest)
+        self._open()
+
+    def die(self) -> None:
+        self.ledger.close()
+        self.reader.close()
+
+    def stop(self) -> None:
+        self._stopping_until = self.lab.clock.now + 3500
+        self._work_soon()
+
+    # --- the start ----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        try:
+            opened = self.ledger.open()
+            if opened.set_aside is not None:
+                self.lab.happened["ledger.set_aside"] += 1
+            for _ in self.folding.restore():
+                pass
+        except StoreUnusable:
+            self.ledger.close()
+            self._begin_folding()
+            self.after(DISK_RETRY_MS, self._open)
+            return
+        self.after(self._luck.randint(1, 50), self._restored)
+
+    def _restored(self) -> None:
+        self._working = True
+        self.peers_changed()
+        self._work_soon()
+        self._retire()
+
+    def _retire(self) -> None:
+        try:
+            needed = self.ledger.needed(self.lab.clock.wall - round(self.lab.settings.journal.max_age * 1000))
+        except Exception:  # noqa: BLE001  # the product's figures do without; see actors.switchboard
+            needed = None
+        if needed is not None:
+            self.say("needed", JournalNeeded(tuple(needed)))
+        self.after(5000, self._retire)
+
+    # --- work ---------------------------------------------------------------------------------------------------------
+
+    def _work_soon(self, ms: float = 0) -> None:
+        if self._working and not self._again:
+            self._again = True
+            self.after(ms + self._luck.randint(0, 3) + self.lab.disk.delay("ledger"), self._work)
+
+    def _work(self) -> None:
+        self._again = False
+        left = self._luck.choice((1, 3, 10, 50))
+        budget = iter(range(left))
+        try:
+            done = self.folding.fold(lambda: next(budget, None) is None)
+            more = done is not None or self.folding.snapshot()
+        except StoreUnusable:
+            self._work_soon(DISK_RETRY_MS)
+            return
+        except StoreDamaged as problem:
+            if problem.path == str(self.ledger.path):
+                raise
+            self._work_soon(DISK_RETRY_MS)
+            return
+        if done is not None:
+            if done.entries:
+                self.outgoing.handle(Added(done.entries), self.lab.clock.now)
+                self._set_offer_timer()
+            if done.suspects:
+                self.lab.happened["quarantined"] += len(done.suspects)
+        else:
+            self.answer_streams()
+        if more:
+            self._work_soon()
+        elif self._stopping_until is not None:
+            self._drained()
+
+    def _drained(self) -> None:
+        assert self._stopping_until is not None
+        try:
+            self.folding.begin_snapshot()
+            while self.folding.snapshot():
+                pass
+        except StoreUnusable:
+            self.lab.happened["snapshot.refused"] += 1
+        late = self.lab.clock.now > self._stopping_until
+        if self.outgoing.in_flight == 0 or self.outgoing.taker is None or late:
+            self.leave()
+        else:
+            self._work_soon(50)
+
+    def answers_later(self, item: Any) -> bool:
+        return isinstance(item, JournalReaches)
+
+    # --- the outbox ---------------------------------------------------------------------------------------------------
+
+    def _offer(self, offer: Offer) -> None:
+        self.tell(PUBLISHER, offer)
+
+    def _set_offer_timer(self) -> None:
+        self.lab.most("messages held", self.outgoing.held)
+        self.lab.most("commands unwritten", self.outgoing.unwritten)
+        self._offer_timer += 1
+        number = self._offer_timer
+        if self.outgoing.refused is not None:
+            self.after(DISK_RETRY_MS, lambda: self._offer_tick(number))
+        elif (deadline := self.outgoing.deadline()) is not None:
+            self.after(deadline - self.lab.clock.now, lambda: self._offer_tick(number))
+
+    def _offer_tick(self, number: int) -> None:
+        if number == self._offer_timer:
+            self.outgoing.tick(self.lab.clock.now)
+            self._set_offer_timer()
+
+    def redrive(self) -> None:
+        """As `arimon-ctl outbox redrive`."""
+        with self.ledger.transaction():
+            ids = self.ledger.outbox.unpark()
+        self.outgoing.handle(Unparked(tuple(ids)), self.lab.clock.now)
+        self._set_offer_timer()
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def peers_changed(self) -> None:
+        if self._working:
+            self.outgoing.publisher_is(self.peers.get(PUBLISHER), self.lab.clock.now)
+            self._set_offer_timer()
+
+    def receive_JournalReaches(self, message: JournalReaches, _author: Identity) -> None:
+        self._reached = message.position
+        self._work_soon()
+
+    def receive_SinkChanged(self, message: SinkChanged, author: Identity) -> None:
+        self.outgoing.sink_is(author, message.state.takes_messages)
+        self.peers_changed()
+
+    def receive_Accepted(self, message: Accepted, _author: Identity) -> None:
+        self.outgoing.handle(message, self.lab.clock.now)
+        self._set_offer_timer()
+
+    def receive_OfferAnswered(self, message: OfferAnswered, author: Identity) -> None:
+        self.outgoing.offer_answered(message, author.generation, self.lab.clock.now)
+        self._set_offer_timer()
+
+    def receive_OutcomesCame(self, message: OutcomesCame, author: Identity) -> None:
+        self.outgoing.outcomes_came(message, author.generation, self.lab.clock.now)
+        self._set_offer_timer()
+
+
+class PublisherMachine(Machine):
+    """The one way out."""
+
+    def __init__(self, lab: "Lab", identity: Identity) -> None:
+        super().__init__(lab, identity)
+        self._luck = lab.luck(f"publisher {identity.generation}")
+        self._cargo = Cargo()
+        self._owed = Owed()
+        self._owner: Identity | None = None
+        retry = lab.settings.rabbitmq.retry
+        policy = amqp_session.Policy(
+            where="broker:5672",
+            username="guest",
+            vhost="/",
+            exchanges=("arimon.calls",),
+            backoff=Backoff(retry.minimum, retry.maximum),
+            connect_timeout_ms=2000,
+            confirm_timeout_ms=round(lab.settings.publisher.confirm_timeout * 1000),
+            heartbeat_s=10,
+        )
+        self.sink = Sink(lab, self._luck, policy, self._outcomes_came, self._state_is, self.do)
+
+    def start(self) -> None:
+        self.open_line("outcomes", SWITCHBOARD, OutcomesCame.and_then)
+        self.open_line("sink", SWITCHBOARD, latest)
+        self.sink.begin()
+
+    def die(self) -> None:
+        self.sink.die()
+
+    def stop(self) -> None:
+        self.sink.close()
+        self.leave()
+
+    def peers_changed(self) -> None:
+        now = self.peers.get(SWITCHBOARD)
+        if now is not None and now != self._owner:
+            self._owner = now
+            self._owed.forget(SWITCHBOARD)
+            self.say("sink", SinkChanged(self.sink.state))
+
+    def receive_Offer(self, message: Offer, author: Identity) -> None:
+        if message.generation == self.identity.generation:
+            self._owed.offered(author.place, message)
+            self.after(1, lambda: self._publish(author.place, message.offer, message.entries))
+
+    def _publish(self, owner: Place, offer: int, entries: Sequence[Entry]) -> None:
+        self._cargo.take(owner, entries)
+        self.lab.most("messages at the publisher", len(self._cargo))
+        self.sink.publish([entry.message for entry in entries])
+        self.after(ANSWER_WAIT_MS, lambda: self._answer_due(owner, offer))
+
+    def _answer_due(self, owner: Place, offer: int) -> None:
+        if (answer := self._owed.due(owner, offer)) is not None:
+            self.tell(owner, answer)
+
+    def _outcomes_came(self, outcomes: Sequence[Outcome]) -> None:
+        for owner, came in self._cargo.settle(outcomes).items():
+            self.after(1, lambda owner=owner, came=came: self._batch(owner, came))  # type: ignore[misc]
+
+    def _batch(self, owner: Place, came: OutcomesCame) -> None:
+        if (answer := self._owed.answer(owner, came)) is not None:
+            self.tell(owner, answer)
+        else:
+            self.say("outcomes", came)
+
+    def _state_is(self, state: SinkState) -> None:
+        self.say("sink", SinkChanged(state))
+
+
+class RecoveryMachine(Machine):
+    """When to look at what the PBX really does."""
+
+    def __init__(self, lab: "Lab", identity: Identity) -> None:
+        super().__init__(lab, identity)
+        self._link: LinkChanged | None = None
+        self._connection: Identity | None = None
+        self._plan = 0
+
+    def peers_changed(self) -> None:
+        now = self.peers.get(CONNECTION)
+        if now != self._connection:
+            self._connection, self._link = now, None
+            self._plan += 1
+
+    def receive_LinkChanged(self, message: LinkChanged, _author: Identity) -> None:
+        if message != self._link:
+            self._link = message
+            self._plan += 1
+            if message.up:
+                self._look("link-up", 1, self._plan)
+
+    def _look(self, purpose: Any, nth: Any, plan: int) -> None:
+        if plan != self._plan or self._link is None or not self._link.up:
+            return
+        self.tell(CONNECTION, TakeSnapshot(purpose, nth, self._link.link))
+        options = self.lab.settings.recovery
+        if nth == 1:
+            self.after(options.second_look * 1000, lambda: self._look(purpose, 2, plan))
+        else:
+            self.after(options.audit_interval * 1000, lambda: self._look("audit", 1, plan))
+
+
+class PlainCalls:
+    """Calls in a dict: what `actors.call_system` does with actors, several times as fast."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.states: dict[str, Call] = {}
+
+    def deliver(self, routed: Routed) -> host.Folded:
+        folded = host.fold(self.states.get(routed.call_id), routed, PBX, self._settings)
+        if folded.ended:
+            self.states.pop(routed.call_id, None)
+        else:
+            self.states[routed.call_id] = folded.call
+        return folded
+
+    def degrade(self, call_id: str) -> None:
+        if call_id in self.states:
+            self.states[call_id] = host.degrade(self.states[call_id])
+
+    def restore(self, call_id: str, state: Call) -> None:
+        self.states[call_id] = state
+
+
+def make_calls(settings: Settings, luck: random.Random) -> "PlainCalls | CallSystem":
+    """A host of calls: real actors now and then, since a plain dict is faster."""
+    return CallSystem(PBX, settings) if luck.random() < 0.25 else PlainCalls(settings)
+
+
+ROLES: dict[Place, type[Machine]] = {
+    PUBLISHER: PublisherMachine,
+    RECOVERY: RecoveryMachine,
+    CONNECTION: ConnectionMachine,
+    SWITCHBOARD: SwitchboardMachine,
+}
+"""The places of the tree, in the order of their start."""
+LIMITS = Limits(window=4, entries=40, answer_ms=500, confirm_ms=8000, retry_min_ms=50, retry_max_ms=500)
+"""Small, so that few messages reach them."""
