@@ -19,8 +19,8 @@ and uses `tell`, `after`, `watch`. Handlers must take every message twice withou
 it, the directory, the answers of its lines, and the order to stop, which resumes it first. Everything else is kept and
 taken at resume, in order: messages, timers, descriptors. It is not probed meanwhile, and its vitals go on. It resumes
 by itself when it would have to keep more than `MOST_HELD` messages. Its event loop, if it has one, goes on: what is
-suspended is the actor. Deviations from OTP: a question of its work is refused where a gen_server's caller would wait,
-and the role may refuse to be suspended (`unsuspendable`).
+suspended is the actor. Deviations from OTP: a question of its work that might change something is refused, where a
+gen_server's caller would wait; and the role may refuse to be suspended (`unsuspendable`).
 """
 
 import math
@@ -43,7 +43,7 @@ from thespian.actors import (
     WatchMessage,
 )
 
-from actors.debug import Debug, brief, brief_state, shown
+from actors.debug import Debug, brief, brief_state, inside, shown
 from actors.line import Line, Sent
 from actors.messages import StreamAnswered, Streamed, Vitals
 from actors.process import own_signals, proportional_memory
@@ -102,6 +102,10 @@ class Asking(NamedTuple):
     reference: int
 
 
+class Declined(Exception):
+    """Raised by a question's handler: what is asked cannot be done, and why, in words for the operator."""
+
+
 class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
     """One process of the tree. Instantiated by Thespian in the new process, with no arguments."""
 
@@ -109,6 +113,8 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
     """For log lines before it knows who it is."""
     starts_later: ClassVar[bool] = False
     """True if `start` returns before the actor is initialised; it then calls `started` itself."""
+    only_reading: ClassVar[frozenset[str]] = frozenset()
+    """Questions that read and change nothing: they are answered while this actor is suspended."""
     unsuspendable: ClassVar[str] = ""
     """Why this role must not be suspended; empty if it may be."""
 
@@ -243,7 +249,7 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
 
     def send(self, targetAddr: ActorAddress, msg: Any) -> None:  # Thespian's names
         """Thespian's, counted and traced."""
-        self.debug.went(*_inside(msg, "to", targetAddr))
+        self.debug.went(*inside(msg, "to", targetAddr))
         super().send(targetAddr, msg)
 
     def answer(self, asking: Asking, value: Any = None, problem: str | None = None) -> None:
@@ -289,7 +295,7 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
                 elif self._held is not None and not isinstance(body, _SYSTEM):
                     self._hold(message, sender)
                 else:
-                    self.debug.came(*_inside(message, "sender", sender))
+                    self.debug.came(*inside(message, "sender", sender))
                     self._dispatch(body, author, sender)
             case WatchMessage() if self._held is None:
                 for fileno in message.ready:
@@ -406,11 +412,13 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         handler = getattr(self, f"query_{message.name}", None)
         if handler is None:
             self.answer(self.asking, problem=f"{self.identity.place} knows nothing of {message.name!r}")
-        elif self._held is not None and message.name not in _SYSTEM_QUESTIONS:
+        elif self._held is not None and message.name not in _SYSTEM_QUESTIONS | self.only_reading:
             self.answer(self.asking, problem=f"{self.identity.place} is suspended: resume it first")
         else:
             try:
                 value = handler(**message.arguments)
+            except Declined as refusal:
+                self.answer(self.asking, problem=str(refusal))
             except Exception as problem:  # a question changes nothing, so it must not kill who is asked
                 self.log.error("actor.question_failed", name=message.name, error=repr(problem), exc_info=problem)
                 self.answer(self.asking, problem=f"{self.identity.place} could not answer: {problem!r}")
@@ -448,7 +456,7 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
     def query_suspend(self) -> str:
         """Take nothing but questions until resumed."""
         if self.unsuspendable:
-            raise Unsuspendable(f"{self.identity.place} is not to be suspended: {self.unsuspendable}")
+            raise Declined(f"{self.identity.place} is not to be suspended: {self.unsuspendable}")
         if self._held is None:
             self._held = []
             self.log.warning("actor.suspended")
@@ -491,12 +499,3 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
             if self._ended:
                 break
             self._take(letter, sender)
-
-
-class Unsuspendable(RuntimeError):
-    """This role must not be suspended."""
-
-
-def _inside(message: Any, which: str, address: ActorAddress) -> tuple[Any, Any]:
-    """What a message is about, and whom it came from or goes to, in the words of the tree where it has any."""
-    return (message.body, getattr(message, which)) if isinstance(message, Letter) else (message, address)

@@ -1,8 +1,13 @@
 """The one place where an asyncio loop meets an actor's mailbox.
 
 A process actor that needs asyncio runs one loop in one daemon thread. Loop → actor goes through a queue and an eventfd
-that the actor watches; actor → loop through `call_soon_threadsafe`. Nothing else is shared. An exception that nobody in
-the loop caught is handed to the actor, which raises it: a worker whose loop is broken is broken.
+that the actor watches; actor → loop through `call_soon_threadsafe`. Nothing else is shared.
+
+An exception that nobody in the loop caught is handed to the actor, which raises it: a worker whose loop is broken is
+broken. That holds for what we started (`spawn`, `call`) whatever the exception, and for everything else of the loop but
+one kind: an `OSError` (a lost connection, a TLS error: `ssl.SSLError` is one) that a library's transport or abandoned
+task leaves behind. Nobody of ours asked for that, whoever uses the connection has been told of its end by other means,
+and the broker or the PBX must not be able to cost a restart. It is logged, once a minute of each kind.
 """
 
 import asyncio
@@ -11,6 +16,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from wire import log
 
 
 class LoopFailed(RuntimeError):
@@ -29,6 +36,8 @@ class Bridge:
         """Readable when `drain` has something; for the actor's watch."""
         self._items: deque[Any] = deque()
         self._name = name
+        self._log = log.get("actors.bridge")
+        self._limit = log.Limit()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._unhandled)
         # A daemon: a thread that does not end would keep a crashed process alive.
@@ -95,8 +104,14 @@ class Bridge:
 
     def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         problem = context.get("exception")
-        if isinstance(problem, BaseException):
+        # A callback of our own (`call`) comes here with the handle that ran it; a transport's or a task's has none.
+        is_noise = isinstance(problem, OSError) and "handle" not in context
+        if isinstance(problem, BaseException) and not is_noise:
             self.post(_Failure(problem))
+            return
+        said = str(context.get("message"))
+        if (suppressed := self._limit.admit(f"{said[:50]} {type(problem).__name__}")) is not None:
+            self._log.warning("loop.noise", loop=self._name, said=said, error=repr(problem), suppressed=suppressed)
 
 
 class _Failure:

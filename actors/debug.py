@@ -19,7 +19,7 @@ from pyrsistent import PClass, PMap
 
 from actors.messages import StreamAnswered, Streamed
 from conf.settings import Section
-from supervision.messages import Answer, Query
+from supervision.messages import Answer, Letter, Query
 from wire import log
 
 MOST_TRACED = 10_000
@@ -115,9 +115,20 @@ def _is_noise(body: object) -> bool:
     match body:
         case Streamed(line="vitals") | StreamAnswered(line="vitals") | Query(name="trace" | "traced" | "ask_within"):
             return True
-        case Answer(value={"records": _}):
+        case Answer(value={"records": _} | True):
             return True
     return False
+
+
+def inside(message: Any, which: str, address: object) -> tuple[Any, Any]:
+    """What a message is about, and whom it came from or goes to, in the words of the tree where it has any.
+
+    Args:
+        message: as it is on the wire.
+        which: field of a Letter that names the other side.
+        address: the other side's, for other messages.
+    """
+    return (message.body, getattr(message, which)) if isinstance(message, Letter) else (message, address)
 
 
 def brief(value: object, most: int = _TEXT) -> str:

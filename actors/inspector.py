@@ -165,6 +165,9 @@ class Inspector(api.Backend):
 
     async def _ask(self, path: str, name: str, **arguments: Any) -> Any:
         place, within = self._target(path)
+        has_children = place.role in ("root", "pbx", "switchboard") and not (within or "").startswith("call/")
+        if name == "which_children" and not has_children:
+            raise api.Refused(f"{path} supervises nobody")
         if within is None:
             return await self._monitor.ask(place, name, **arguments)
         answer = await self._monitor.ask(place, "ask_within", path=within, name=name, arguments=arguments)

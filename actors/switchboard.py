@@ -57,6 +57,9 @@ class SwitchboardActor(ProcessActor):
 
     role = "switchboard"
     starts_later = True
+    only_reading = frozenset(
+        {"calls", "call", "outbox", "journal", "quarantine", "quarantine_show", "census", "which_children"}
+    )
 
     def start(self, start: Start) -> None:
         self._settings = start.settings

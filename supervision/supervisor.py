@@ -124,6 +124,7 @@ class Supervisor(ProcessActor):
 
     role = "supervisor"
     starts_later = True
+    only_reading = frozenset({"which_children"})
 
     def start(self, start: Start) -> None:
         self._start = start
