@@ -34,8 +34,9 @@ def consumed(bodies: Iterable[bytes]) -> tuple[Streams, list[str]]:
     wrong = []
     for body in bodies:
         message = orjson.loads(body)
-        known = seen.setdefault(message["message_id"], body)
-        if known is body:
+        known = seen.get(message["message_id"])
+        if known is None:
+            seen[message["message_id"]] = body
             streams.setdefault(message["stream"], []).append(message)
         elif known != body:
             wrong.append(f"{_name(message)}: two contents under one message_id")

@@ -85,9 +85,9 @@ class Disk:
         error.sqlite_errorcode, error.sqlite_errorname = code, name
         raise error
 
-    def connect(self, uri: str, **options: Any) -> sqlite3.Connection:
+    def connect(self, name: str, **options: Any) -> sqlite3.Connection:
         """sqlite3.connect of this disk."""
-        path = Path(unquote(urlparse(uri).path))
+        path = Path(unquote(urlparse(name).path))
         stored = "ledger" if path.name.startswith("ledger") else "journal"
 
         def made(*given: Any, **named: Any) -> "Connection":
@@ -95,7 +95,7 @@ class Disk:
             connection.disk, connection.stored = self, stored
             return connection
 
-        opened: sqlite3.Connection = sqlite3.connect(uri, factory=made, **options)  # type: ignore[arg-type]
+        opened: sqlite3.Connection = sqlite3.connect(name, factory=made, **options)  # type: ignore[arg-type]
         return opened
 
     def copy(self, folder: Path) -> Path:

@@ -178,7 +178,9 @@ class Lab:
     def _tell_peers(self) -> None:
         peers = {place: machine.identity for place, machine in self.machines.items()}
         for machine in list(self.machines.values()):
-            machine.after(self._tree.randint(1, 5), lambda machine=machine: machine.directory(peers))  # type: ignore[misc]
+            # Root's messages to one process keep their order.
+            machine.told_at = max(machine.told_at, self.clock.now + self._tree.randint(1, 5))
+            machine.after(machine.told_at - self.clock.now, lambda machine=machine: machine.directory(peers))  # type: ignore[misc]
 
     def restart_cleanly(self) -> None:
         """As an upgrade does: stop in order, Switchboard after Connection, then start."""

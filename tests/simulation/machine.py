@@ -37,6 +37,8 @@ class Machine:
         self.lab = lab
         self.identity = identity
         self.alive = True
+        self.told_at = 0
+        """When the last word about its peers reaches it."""
         self.peers: dict[Place, Identity] = {}
         self._lines: dict[str, tuple[Place, Line[Any]]] = {}
         self._known: dict[str, Identity | None] = {}
