@@ -169,7 +169,8 @@ def test_a_link_that_was_lost(
     gap = told_gap(daemon, reason, before)
     assert milliseconds(gap["from"]) <= at_ms + SLACK_MS
     assert milliseconds(gap["to"]) >= at_ms + away * 1000 - SLACK_MS
-    assert gap["adopted"] and gap["inferred"]
+    assert gap["adopted"]
+    assert gap["inferred"]
     same_calls(daemon, pbx)
     finish(daemon, simulator)
     assert [one["reason"] for one in gaps(daemon)].count(reason) == 1
@@ -185,10 +186,11 @@ def test_a_pbx_that_began_anew(daemon: Daemon, simulator: Simulator, pbx: Pbx, h
     gap = told_gap(daemon, reason, before)
     if how == "crash":
         assert gap["ended"]
-        assert set(gap["ended"]) >= old & set(gap["ended"]) and not gap["corrected"]
+        assert not gap["corrected"]
         for one in map(json.loads, daemon.messages()):
             if one["operation"]["type"] == "finished-call" and one["call_id"] in gap["ended"]:
-                assert one["recovered"] and one["data"]["cause"] == {"code": None, "text": None}
+                assert one["recovered"]
+                assert one["data"]["cause"] == {"code": None, "text": None}
     else:
         assert not gap["ended"]
     assert not old & {one["call_id"] for one in daemon.client.calls()}

@@ -1,0 +1,579 @@
+"""Gaps: what is concluded from snapshots is what Asterisk's own CEL and CDR say, as far as anybody can know it."""
+
+import json
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from actors.call.events import Channel, milliseconds
+from actors.call.recovery import Gap
+from actors.call.replay import Replay
+from conf.settings import Settings
+from tests import gaps
+from tests.truth import recordings
+from wire.schemas import schemas
+from wire.store.row import Kind, Row
+
+SECOND = 1000
+
+
+class Told:
+    """Rows through the same fold as the daemon's, and what was published."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.run = Replay("pbx1", settings)
+        self.messages: list[dict[str, Any]] = []
+
+    def rows(self, rows: list[Row]) -> "Told":
+        for line in gaps.exported(rows):
+            for message in self.run.feed(line):
+                self.messages.append(json.loads(message.body))
+                assert schemas().errors(self.messages[-1]) == []
+        return self
+
+    def row(self, n: int, at_ms: int, kind: str, body: dict[str, Any]) -> "Told":
+        return self.rows([Row(n, at_ms, kind, orjson.dumps(body))])
+
+    def said(self, operation: str, call: str | None = None) -> list[dict[str, Any]]:
+        return [
+            one
+            for one in self.messages
+            if one["operation"]["type"] == operation and (call is None or one["call_id"] == call)
+        ]
+
+    @property
+    def gaps(self) -> list[dict[str, Any]]:
+        return [one["data"] for one in self.said("monitoring-gap")]
+
+    def finished(self, call: str) -> dict[str, Any]:
+        [message] = self.said("finished-call", call)
+        data: dict[str, Any] = message["data"] | {"recovered": message["recovered"]}
+        return data
+
+
+@pytest.fixture
+def told(settings: Settings) -> Told:
+    return Told(settings)
+
+
+def cel(name: str, channel: str, event: str) -> int:
+    """Unix milliseconds of a row of Asterisk's channel event log."""
+    [row] = [row for row in recordings.cel(name) if row["uniqueid"] == channel and row["eventtype"] == event]
+    return int(float(row["eventtime"]) * 1000)
+
+
+def near(text: str, at_ms: int) -> bool:
+    """A message's time is this one; CEL and ARI write one moment up to some milliseconds apart."""
+    return abs(milliseconds(text) - at_ms) <= 5
+
+
+# --- the recordings ---------------------------------------------------------------------------------------------------
+
+A, B, C, D, E = range(5)
+DROPS = {
+    "22_ws_drop_mid_call": (
+        "1795339132.814",
+        "1795339132.817",
+        "1795339135.819",
+        "1795339135.821",
+        "1795339132.816",
+    ),
+    "22b_ws_drop_graceful_close": (
+        "1795339144.823",
+        "1795339145.826",
+        "1795339148.828",
+        "1795339148.830",
+        "1795339144.825",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DROPS)
+def test_a_call_that_goes_on_is_left_alone(told: Told, name: str) -> None:
+    """E talked all through the gap: nothing recovered is said of it, and its account is the CDR's."""
+    calls = DROPS[name]
+    told.rows(gaps.journal(name))
+    assert not any(one["recovered"] for one in told.messages if one["call_id"] == calls[E])
+    [row] = [row for row in recordings.cdr(name) if row["uniqueid"] == calls[E]]
+    finished = told.finished(calls[E])
+    assert near(finished["answered_at"], int(float(row["answer"]) * 1000))
+    assert near(finished["ended_at"], int(float(row["end"]) * 1000))
+
+
+@pytest.mark.parametrize("name", DROPS)
+def test_a_call_answered_in_the_gap_has_its_true_answer_time(told: Told, name: str) -> None:
+    """B: answered-call and the account have the moment of the CEL, not of the snapshot."""
+    call = DROPS[name][B]
+    told.rows(gaps.journal(name))
+    [answered] = told.said("answered-call", call)
+    assert answered["recovered"]
+    assert near(answered["timestamp"], cel(name, answered["data"]["channel_id"], "ANSWER"))
+    finished = told.finished(call)
+    assert not finished["recovered"]
+    assert near(finished["answered_at"], cel(name, call, "ANSWER"))
+    [row] = [row for row in recordings.cdr(name) if row["uniqueid"] == call]
+    [segment] = finished["segments"]
+    assert (segment["channel"], segment["dst_channel"]) == (row["channel"], row["dstchannel"])
+    assert near(segment["start"], int(float(row["start"]) * 1000))
+    assert near(segment["answer"], int(float(row["answer"]) * 1000))
+    assert near(segment["end"], int(float(row["end"]) * 1000))
+    assert segment["billsec"] == int(row["billsec"])
+
+
+@pytest.mark.parametrize("name", DROPS)
+def test_a_call_that_began_in_the_gap_is_adopted(told: Told, name: str) -> None:
+    """C: its parties, who dialled whom, its begin, its answer and its segment are the CDR's."""
+    call = DROPS[name][C]
+    told.rows(gaps.journal(name))
+    assert [(one["operation"]["type"], one["recovered"]) for one in told.messages if one["call_id"] == call] == [
+        ("received-call", True),
+        ("answered-call", True),
+        ("finished-call", False),
+    ]
+    [row] = [row for row in recordings.cdr(name) if row["uniqueid"] == call]
+    finished = told.finished(call)
+    assert (finished["origin"], finished["destiny"], finished["direction"]) == (row["src"], row["dst"], "inbound")
+    assert near(finished["started_at"], cel(name, call, "CHAN_START"))
+    assert near(finished["answered_at"], cel(name, call, "ANSWER"))
+    [segment] = finished["segments"]
+    assert (segment["channel"], segment["dst_channel"]) == (row["channel"], row["dstchannel"])
+    assert near(segment["answer"], int(float(row["answer"]) * 1000))
+    assert segment["billsec"] == int(row["billsec"])
+
+
+@pytest.mark.parametrize("name", DROPS)
+def test_a_call_that_ended_in_the_gap_is_ended(told: Told, name: str) -> None:
+    """A: no later than it really did, no earlier than it was last seen, and nobody claims to know why."""
+    call = DROPS[name][A]
+    rows = gaps.journal(name)
+    told.rows(rows)
+    finished = told.finished(call)
+    assert finished["recovered"]
+    last_frame = max(row.at_ms for row in rows if row.kind == Kind.FRAME and call.encode() in row.body)
+    assert last_frame <= milliseconds(finished["ended_at"]) <= cel(name, call, "CHAN_END")
+    assert (finished["cause"], finished["hangup_by"]) == ({"code": None, "text": None}, "system")
+    assert finished["disposition"] == "ANSWERED"
+    assert near(finished["answered_at"], cel(name, call, "ANSWER"))
+
+
+@pytest.mark.parametrize("name", DROPS)
+def test_what_was_never_seen_is_covered_by_the_gap(told: Told, name: str) -> None:
+    """D began and ended in the gap: nobody can know of it, but the gap that hides it is told, once."""
+    calls = DROPS[name]
+    told.rows(gaps.journal(name))
+    assert calls[D] not in json.dumps(told.messages)
+    [gap] = told.gaps
+    assert (gap["adopted"], gap["corrected"], gap["ended"]) == ([calls[C]], [calls[B]], [calls[A]])
+    assert gap["reason"] == gaps.DOWN[name]
+    assert milliseconds(gap["from"]) <= cel(name, calls[D], "CHAN_START")
+    assert milliseconds(gap["to"]) >= cel(name, calls[D], "CHAN_END")
+
+
+def test_a_name_taken_by_another_is_a_gap(told: Told) -> None:
+    """22c: the link is silent from ApplicationReplaced on; the call that began meanwhile is adopted."""
+    name = "22c_second_client_replaces_app"
+    told.rows(gaps.journal(name))
+    [gap] = told.gaps
+    assert (gap["reason"], gap["adopted"], gap["corrected"], gap["ended"]) == ("replaced", ["1795338101.22"], [], [])
+    [row] = [row for row in recordings.cdr(name) if row["uniqueid"] == "1795338101.22"]
+    [segment] = told.finished("1795338101.22")["segments"]
+    assert near(segment["answer"], int(float(row["answer"]) * 1000))
+    assert segment["billsec"] == int(row["billsec"])
+
+
+def test_a_restart_that_says_so_leaves_nothing_to_infer(told: Told) -> None:
+    """21: everything was told before the link went; the gap is told all the same."""
+    told.rows(gaps.journal("21_asterisk_restart_mid_call"))
+    [gap] = told.gaps
+    assert (gap["inferred"], gap["ended"]) == (0, [])
+    assert not any(one["recovered"] for one in told.messages)
+
+
+def test_a_crash_ends_all_calls_at_the_first_look(told: Told) -> None:
+    """21c: another startup_time. They end when they were last seen, at the snapshot right after the reconnect."""
+    name = "21c_asterisk_crash_mid_call"
+    rows = gaps.journal(name)
+    calls = ["1795338046.2", "1795338047.4", "1795338047.6"]
+    first_look = next(row for row in rows if row.kind == Kind.SNAPSHOT and b"right after" in row.body)
+    told.rows(rows[: first_look.n])
+    assert not told.run.calls
+    for call in calls:
+        finished = told.finished(call)
+        assert finished["recovered"]
+        assert finished["cause"] == {"code": None, "text": None}
+    answered, ringing, queued = (told.finished(call) for call in calls)
+    assert (answered["disposition"], answered["talk_seconds"] > 2) == ("ANSWERED", True)
+    assert (ringing["disposition"], ringing["talk_seconds"]) == ("NO ANSWER", 0)
+    assert (queued["disposition"], queued["talk_seconds"]) == ("NO ANSWER", 0)
+    told.rows(rows[first_look.n :])
+    [gap] = told.gaps
+    assert sorted(gap["ended"]) == calls
+
+
+@pytest.mark.parametrize("name", gaps.DOWN)
+def test_a_journal_of_snapshots_is_folded_the_same_twice(settings: Settings, name: str) -> None:
+    """Byte for byte, also when the state went through a pickle at any row that is no frame."""
+    rows = gaps.journal(name)
+    once = Told(settings).rows(rows).messages
+    again = Told(settings)
+    for row in rows:
+        if row.kind != Kind.FRAME:
+            again.run.world = pickle.loads(pickle.dumps(again.run.world))
+        again.rows([row])
+    assert json.dumps(once) == json.dumps(again.messages)
+
+
+# --- by hand ----------------------------------------------------------------------------------------------------------
+
+
+def raw(channel: Channel, app_data: str = "") -> dict[str, Any]:
+    """A channel as ARI shows it."""
+    shown: dict[str, Any] = {
+        "id": channel.id,
+        "name": channel.name,
+        "state": channel.state,
+        "caller": {"number": channel.number, "name": channel.cid_name},
+        "connected": {"number": channel.connected, "name": ""},
+        "dialplan": {
+            "context": channel.context,
+            "exten": channel.exten,
+            "priority": channel.priority,
+            "app_name": channel.app,
+            "app_data": app_data,
+        },
+        "creationtime": channel.creationtime,
+    }
+    if channel.linkedid is not None:
+        shown["channelvars"] = {"CHANNEL(linkedid)": channel.linkedid}
+    return shown
+
+
+def stamp(at_ms: int) -> str:
+    """ARI's way to write a moment of the first hour of 1970."""
+    return f"1970-01-01T00:{at_ms // 60_000:02d}:{at_ms // 1000 % 60:02d}.{at_ms % 1000:03d}+0000"
+
+
+def look(
+    at_ms: int,
+    channels: list[Channel],
+    bridges: list[dict[str, Any]] | None = None,
+    variables: dict[str, dict[str, str]] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """The body of a snapshot."""
+    return {
+        "id": "x",
+        "purpose": "audit",
+        "nth": 1,
+        "asked_ms": at_ms - 10,
+        "answered_ms": at_ms,
+        "info": {"status": {"startup_time": stamp(0)}},
+        "channels": [raw(channel) for channel in channels],
+        "bridges": bridges or [],
+        "variables": variables or {},
+    } | more
+
+
+def frame(kind: str, at_ms: int, channel: Channel, **fields: Any) -> dict[str, Any]:
+    return {"type": kind, "timestamp": stamp(at_ms), "channel": raw(channel), **fields}
+
+
+UP: dict[str, Any] = {"generation": 1, "app": "arimon", "last_row_ms": None}
+DOWN: dict[str, Any] = {"reason": "lost", "detail": "", "last_data_ms": None, "behind_ms": 0}
+
+
+@pytest.fixture
+def caller(channel: Callable[..., Channel]) -> Channel:
+    """A call in an application, begun at 11 s."""
+    return channel("a", state="Up", app="Echo", created=stamp(11 * SECOND))
+
+
+def call_under_way(told: Told, caller: Channel) -> Told:
+    """Link up at 10 s, a call at 11 s, an agreeing pair of looks at 12 s and 15 s."""
+    first = caller._replace(state="Ring", app="")
+    told.row(1, 10 * SECOND, Kind.LINK_UP, UP)
+    told.row(2, 11 * SECOND, Kind.FRAME, frame("ChannelCreated", 11 * SECOND, first))
+    told.row(3, 11_100, Kind.FRAME, frame("ChannelStateChange", 11_100, first._replace(state="Up")))
+    shown = frame("ChannelDialplan", 11_200, caller, dialplan_app="Echo", dialplan_app_data="")
+    told.row(4, 11_200, Kind.FRAME, shown)
+    told.row(5, 12 * SECOND, Kind.SNAPSHOT, look(12 * SECOND, [caller]))
+    told.row(6, 15 * SECOND, Kind.SNAPSHOT, look(15 * SECOND, [caller]))
+    assert told.gaps == []
+    return told
+
+
+def test_the_very_first_link_up_is_the_end_of_no_gap(told: Told, caller: Channel) -> None:
+    """Nothing was under way: nothing to tell."""
+    assert call_under_way(told, caller).run.world.watch.past == ()
+
+
+def test_calls_from_before_the_very_first_link_up(told: Told, caller: Channel) -> None:
+    """They are adopted when two looks show them, and the gap begins with the oldest."""
+    told.row(1, 20 * SECOND, Kind.LINK_UP, UP)
+    told.row(2, 21 * SECOND, Kind.SNAPSHOT, look(21 * SECOND, [caller]))
+    assert not told.run.calls
+    told.row(3, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (gap["reason"], gap["adopted"]) == ("started", ["a"])
+    assert (milliseconds(gap["from"]), milliseconds(gap["to"])) == (11 * SECOND, 20 * SECOND)
+    assert list(told.run.calls) == ["a"]
+
+
+def test_a_link_up_without_a_link_down(told: Told, caller: Channel) -> None:
+    """Connection was killed: the gap begins with the last row that it wrote."""
+    call_under_way(told, caller)
+    told.row(7, 30 * SECOND, Kind.LINK_UP, UP | {"last_row_ms": 19 * SECOND})
+    told.row(8, 31 * SECOND, Kind.SNAPSHOT, look(31 * SECOND, [caller]))
+    told.row(9, 34 * SECOND, Kind.SNAPSHOT, look(34 * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("killed", 19_000, 30_000)
+    assert gap["inferred"] == 0
+
+
+def test_a_journal_that_begins_anew(told: Told, caller: Channel) -> None:
+    """Its n begin again: the gap begins with the last thing known of the old one."""
+    call_under_way(told, caller)
+    told.row(1, 30 * SECOND, Kind.LINK_UP, UP)
+    told.row(2, 31 * SECOND, Kind.SNAPSHOT, look(31 * SECOND, []))
+    assert told.run.calls
+    told.row(3, 34 * SECOND, Kind.SNAPSHOT, look(34 * SECOND, []))
+    [gap] = told.gaps
+    assert (gap["reason"], milliseconds(gap["from"]), gap["ended"]) == ("journal-lost", 15_000, ["a"])
+    assert not told.run.calls
+
+
+def test_lost_rows_are_a_gap(told: Told, caller: Channel) -> None:
+    """With their number; what they hid is inferred from the looks that follow."""
+    call_under_way(told, caller)
+    told.row(9, 20 * SECOND, Kind.LOST, {"from_ms": 16_000, "to_ms": 20_000, "reason": "disk full", "rows": 3})
+    told.row(10, 21 * SECOND, Kind.SNAPSHOT, look(21 * SECOND, []))
+    told.row(11, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, []))
+    [gap] = told.gaps
+    assert (gap["reason"], gap["rows_lost"], gap["ended"]) == ("rows-lost", 3, ["a"])
+    assert (milliseconds(gap["from"]), milliseconds(gap["to"])) == (16_000, 20_000)
+
+
+def test_rows_lost_while_the_link_is_down_belong_to_its_gap(told: Told, caller: Channel) -> None:
+    """One gap, with the reason of the link, and the number of rows."""
+    call_under_way(told, caller)
+    told.row(7, 17 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(9, 20 * SECOND, Kind.LOST, {"from_ms": 16_000, "to_ms": 20_000, "reason": "disk full", "rows": None})
+    told.row(10, 21 * SECOND, Kind.LINK_UP, UP)
+    told.row(11, 22 * SECOND, Kind.SNAPSHOT, look(22 * SECOND, [caller]))
+    told.row(12, 25 * SECOND, Kind.SNAPSHOT, look(25 * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (gap["reason"], gap["rows_lost"]) == ("lost", 0)
+    assert (milliseconds(gap["from"]), milliseconds(gap["to"])) == (16_000, 21_000)
+
+
+def test_a_link_that_flaps_has_a_gap_for_each_time(told: Told, caller: Channel) -> None:
+    """A gap that no second look has confirmed is told when the next begins, once."""
+    call_under_way(told, caller)
+    told.row(7, 17 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(8, 18 * SECOND, Kind.LINK_UP, UP)
+    told.row(9, 18_500, Kind.SNAPSHOT, look(18_500, [caller]))
+    told.row(10, 19 * SECOND, Kind.LINK_DOWN, DOWN | {"reason": "closed", "last_data_ms": 18_900})
+    told.row(11, 20 * SECOND, Kind.LINK_UP, UP)
+    told.row(12, 21 * SECOND, Kind.SNAPSHOT, look(21 * SECOND, [caller]))
+    told.row(13, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, [caller]))
+    told.row(14, 27 * SECOND, Kind.SNAPSHOT, look(27 * SECOND, [caller]))
+    assert [(one["reason"], milliseconds(one["from"]), milliseconds(one["to"])) for one in told.gaps] == [
+        ("lost", 17_000, 18_000),
+        ("closed", 18_900, 20_000),
+    ]
+
+
+def test_two_looks_too_close_conclude_nothing(told: Told, caller: Channel) -> None:
+    """Nothing ends by absence, and the gap is not told, before two seconds are between two looks."""
+    call_under_way(told, caller)
+    told.row(7, 17 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(8, 18 * SECOND, Kind.LINK_UP, UP)
+    told.row(9, 19_000, Kind.SNAPSHOT, look(19_000, []))
+    told.row(10, 21_009, Kind.SNAPSHOT, look(21_009, []))
+    assert (list(told.run.calls), told.gaps) == (["a"], [])
+    told.row(11, 21_010, Kind.SNAPSHOT, look(21_010, []))
+    assert not told.run.calls
+    [gap] = told.gaps
+    assert gap["ended"] == ["a"]
+    assert milliseconds(told.finished("a")["ended_at"]) == 17_000
+
+
+def test_a_channel_that_speaks_between_two_looks_lives(told: Told, caller: Channel) -> None:
+    """An event of it is stronger than two snapshots without it."""
+    call_under_way(told, caller)
+    told.row(7, 20 * SECOND, Kind.SNAPSHOT, look(20 * SECOND, []))
+    told.row(8, 21 * SECOND, Kind.FRAME, frame("ChannelHold", 21 * SECOND, caller))
+    told.row(9, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, []))
+    assert list(told.run.calls) == ["a"]
+    told.row(10, 27 * SECOND, Kind.SNAPSHOT, look(27 * SECOND, []))
+    assert not told.run.calls
+
+
+def test_an_audit_ends_what_was_lost_under_a_live_link(told: Told, caller: Channel) -> None:
+    """Its gap reaches from the last look that agreed to the first that did not."""
+    call_under_way(told, caller)
+    told.row(7, 20 * SECOND, Kind.SNAPSHOT, look(20 * SECOND, []))
+    told.row(8, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, []))
+    [gap] = told.gaps
+    assert (gap["reason"], gap["ended"], gap["inferred"]) == ("audit", ["a"], 1)
+    assert (milliseconds(gap["from"]), milliseconds(gap["to"])) == (14_990, 20_000)
+    assert milliseconds(told.finished("a")["ended_at"]) == 14_990
+
+
+def test_an_audit_that_finds_nothing_says_nothing(told: Told, caller: Channel) -> None:
+    """Looks that agree with what is known make no message."""
+    call_under_way(told, caller)
+    before = len(told.messages)
+    told.row(7, 20 * SECOND, Kind.SNAPSHOT, look(20 * SECOND, [caller]))
+    told.row(8, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, [caller]))
+    assert len(told.messages) == before
+
+
+def test_a_snapshot_of_a_channel_that_has_died_since_adopts_nothing(told: Told, caller: Channel) -> None:
+    """Its ChannelDestroyed came before the snapshot that still shows it."""
+    call_under_way(told, caller)
+    told.row(7, 20 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(8, 21 * SECOND, Kind.LINK_UP, UP)
+    told.row(9, 21_100, Kind.FRAME, frame("ChannelDestroyed", 21_100, caller, cause=16, cause_txt="Normal Clearing"))
+    told.row(10, 21_200, Kind.SNAPSHOT, look(21_200, [caller]))
+    told.row(11, 24_000, Kind.SNAPSHOT, look(24_000, [caller]))
+    assert not told.run.calls
+    assert told.finished("a")["cause"]["code"] == 16
+    assert not told.finished("a")["recovered"]
+
+
+def test_a_channel_younger_than_the_link_waits_for_its_own_event(told: Told, channel: Callable[..., Channel]) -> None:
+    """A snapshot may be ahead of ChannelCreated; only if that has not come until the next look, it never will."""
+    young = channel("y", created=stamp(20_500), app="Echo", state="Up")
+    told.row(1, 10 * SECOND, Kind.LINK_UP, UP)
+    told.row(2, 12 * SECOND, Kind.SNAPSHOT, look(12 * SECOND, []))
+    told.row(3, 15 * SECOND, Kind.SNAPSHOT, look(15 * SECOND, []))
+    told.row(4, 21 * SECOND, Kind.SNAPSHOT, look(21 * SECOND, [young]))
+    assert not told.run.calls
+    told.row(5, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, [young]))
+    assert list(told.run.calls) == ["y"]
+    [gap] = told.gaps
+    assert (gap["reason"], gap["adopted"]) == ("audit", ["y"])
+
+
+def test_an_answer_that_the_first_frame_shows(told: Told, channel: Callable[..., Channel]) -> None:
+    """The hang-up comes before the first look, and shows that it had been answered: at the latest at the link-up."""
+    ringing = channel("a", created=stamp(11 * SECOND))
+    told.row(1, 10 * SECOND, Kind.LINK_UP, UP)
+    told.row(2, 11 * SECOND, Kind.FRAME, frame("ChannelCreated", 11 * SECOND, ringing))
+    told.row(3, 12 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(4, 20 * SECOND, Kind.LINK_UP, UP)
+    up = ringing._replace(state="Up")
+    told.row(5, 20_100, Kind.FRAME, frame("ChannelDestroyed", 20_100, up, cause=16, cause_txt=""))
+    finished = told.finished("a")
+    assert finished["answered"]
+    assert milliseconds(finished["answered_at"]) == 20_000
+
+
+def test_a_linkedid_that_was_asked_for_is_not_believed_for_ever(told: Told, channel: Callable[..., Channel]) -> None:
+    """It says which call a channel is in now; later bridges move it all the same."""
+    one = channel("a", created=stamp(11 * SECOND), state="Up", app="Wait")
+    two = channel("b", created=stamp(12 * SECOND), state="Up", app="Wait")
+    told.row(1, 10 * SECOND, Kind.LINK_UP, UP)
+    told.row(2, 10_100, Kind.LINK_DOWN, DOWN)
+    told.row(3, 20 * SECOND, Kind.LINK_UP, UP)
+    variables = {"a": {"CHANNEL(linkedid)": "a"}, "b": {"CHANNEL(linkedid)": "b"}}
+    told.row(4, 20_100, Kind.SNAPSHOT, look(20_100, [one, two], variables=variables))
+    assert sorted(told.run.calls) == ["a", "b"]
+    bridge = {"id": "m", "technology": "simple_bridge", "bridge_class": "basic", "creator": "", "name": ""}
+    for n, (each, members) in enumerate(((one, ["a"]), (two, ["a", "b"])), 5):
+        told.row(
+            n,
+            21 * SECOND,
+            Kind.FRAME,
+            frame("ChannelEnteredBridge", 21 * SECOND, each, bridge=bridge | {"channels": members}),
+        )
+    assert list(told.run.calls) == ["a"]
+    assert told.finished("b")["merged_into"] == "a"
+
+
+def test_a_bridge_left_and_a_bridge_entered_unseen(told: Told, channel: Callable[..., Channel]) -> None:
+    """A conference that was left, and one that was entered at the moment of its making."""
+    one = channel("a", created=stamp(11 * SECOND), state="Up", app="ConfBridge")
+    rooms = [
+        {
+            "id": room,
+            "technology": "softmix",
+            "bridge_class": "base",
+            "creator": "ConfBridge",
+            "name": room,
+            "channels": members,
+            "creationtime": stamp(made_ms),
+        }
+        for room, members, made_ms in (("red", ["a"], 11_000), ("blue", ["a"], 19_000))
+    ]
+    told.row(1, 10 * SECOND, Kind.LINK_UP, UP)
+    told.row(2, 11 * SECOND, Kind.FRAME, frame("ChannelCreated", 11 * SECOND, one))
+    told.row(3, 12 * SECOND, Kind.FRAME, frame("ChannelEnteredBridge", 12 * SECOND, one, bridge=rooms[0]))
+    told.row(4, 18 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(5, 20 * SECOND, Kind.LINK_UP, UP)
+    told.row(6, 20_100, Kind.SNAPSHOT, look(20_100, [one], [rooms[1]]))
+    [left] = told.said("left-conference")
+    [_, joined] = told.said("joined-conference")
+    assert (left["data"]["conference"], milliseconds(left["timestamp"])) == ("red", 18_000)
+    assert (joined["data"]["conference"], milliseconds(joined["timestamp"])) == ("blue", 19_000)
+    assert left["recovered"]
+    assert joined["recovered"]
+
+
+def test_a_dry_run_changes_nothing(told: Told, caller: Channel, channel: Callable[..., Channel]) -> None:
+    """It only says what a look and a second one that agrees would come to."""
+    call_under_way(told, caller)
+    world, calls, count = told.run.world, dict(told.run.calls), len(told.messages)
+    other = channel("z", created=stamp(16 * SECOND), state="Up", app="Echo")
+    told.row(7, 20 * SECOND, Kind.SNAPSHOT, look(20 * SECOND, [other], id="try", dry_run=True))
+    outcome = told.run.world.watch.outcome
+    assert outcome is not None
+    assert (outcome.name, outcome.channels, outcome.adopted, outcome.corrected, outcome.ended) == (
+        "try",
+        1,
+        ("z",),
+        (),
+        ("a",),
+    )
+    assert told.run.world._replace(watch=world.watch) == world
+    assert told.run.world.watch._replace(outcome=None) == world.watch._replace(outcome=None)
+    assert (dict(told.run.calls), len(told.messages)) == (calls, count)
+
+
+def test_the_outcome_of_two_looks_of_one_name(told: Told, caller: Channel) -> None:
+    """What both came to is added up: the answer to `arimon-ctl reconcile`."""
+    call_under_way(told, caller)
+    told.row(7, 20 * SECOND, Kind.SNAPSHOT, look(20 * SECOND, [], id="mine", purpose="operator"))
+    told.row(8, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, [], id="mine", purpose="operator", nth=2))
+    outcome = told.run.world.watch.outcome
+    assert outcome is not None
+    assert (outcome.name, outcome.nth, outcome.ended) == ("mine", 2, ("a",))
+
+
+def test_an_entry_that_ari_does_not_promise_is_left_out(told: Told, caller: Channel) -> None:
+    """One odd channel costs the others nothing; it is counted."""
+    call_under_way(told, caller)
+    body = look(20 * SECOND, [caller])
+    body["channels"].append({"id": "odd"})
+    body["bridges"].append({"id": "odd"})
+    told.row(7, 20 * SECOND, Kind.SNAPSHOT, body)
+    assert told.run.counts["unexpected:wrong-shape"] == 2
+    assert list(told.run.calls) == ["a"]
+
+
+def test_gaps_are_remembered_for_the_operator(told: Told, caller: Channel) -> None:
+    """The open one too, and no more than fifty."""
+    call_under_way(told, caller)
+    at_ms, n = 20 * SECOND, 10
+    for _ in range(60):
+        told.row(n, at_ms, Kind.LINK_DOWN, DOWN)
+        told.row(n + 1, at_ms + 100, Kind.LINK_UP, UP)
+        at_ms, n = at_ms + SECOND, n + 2
+    watch = told.run.world.watch
+    assert len(watch.past) == 50
+    assert watch.past[-1] == Gap(at_ms - 2 * SECOND, at_ms - 2 * SECOND + 100, "lost")
+    assert watch.gap == Gap(at_ms - SECOND, at_ms - SECOND + 100, "lost")
