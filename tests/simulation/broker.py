@@ -164,7 +164,11 @@ class Broker:
                 self._settle(sink, tag, ack=True)
 
     def _settle(self, sink: "Sink", tag: int, ack: bool) -> None:
-        self._lab.clock.after(self._luck.randint(1, 8), lambda: self._sink is sink and sink.settle(tag, ack))
+        def tell() -> None:
+            if self._sink is sink:
+                sink.settle(tag, ack)
+
+        self._lab.clock.after(self._luck.randint(1, 8), tell)
 
 
 class Sink:

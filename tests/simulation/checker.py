@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 import orjson
 
 from actors.call.envelope import rfc3339
-from actors.call.replay import replay
-from conf.settings import Settings
 from wire.store.row import Kind, Row
 
 Streams = dict[str, list[dict[str, Any]]]
@@ -66,9 +64,14 @@ def same_set(streams: Streams) -> list[str]:
     return in_order({stream: sorted(messages, key=_sequence) for stream, messages in streams.items()})
 
 
-def as_replayed(streams: Streams, journal: Iterable[bytes], settings: Settings, server: str) -> list[str]:
-    """Contents equal to a replay of the exported journal."""
-    expected, wrong = consumed(replay(journal, server, settings))
+def as_replayed(streams: Streams, replayed: Iterable[bytes]) -> list[str]:
+    """Contents equal to a replay of the exported journal.
+
+    Args:
+        streams: what the consumer has.
+        replayed: bodies of the messages that the replay gives.
+    """
+    expected, wrong = consumed(replayed)
     for stream in expected.keys() | streams.keys():
         got = sorted(streams.get(stream, []), key=_sequence)
         want = expected.get(stream, [])

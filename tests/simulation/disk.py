@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
+from unittest import mock
 from urllib.parse import unquote, urlparse
 from uuid import UUID
 
@@ -87,15 +88,9 @@ class Disk:
 
     def connect(self, name: str, **options: Any) -> sqlite3.Connection:
         """sqlite3.connect of this disk."""
-        path = Path(unquote(urlparse(name).path))
-        stored = "ledger" if path.name.startswith("ledger") else "journal"
-
-        def made(*given: Any, **named: Any) -> "Connection":
-            connection = Connection(*given, **named)
-            connection.disk, connection.stored = self, stored
-            return connection
-
-        opened: sqlite3.Connection = sqlite3.connect(name, factory=made, **options)  # type: ignore[arg-type]
+        opened: Connection = sqlite3.connect(name, factory=Connection, **options)
+        opened.stored = "ledger" if Path(unquote(urlparse(name).path)).name.startswith("ledger") else "journal"
+        opened.disk = self
         return opened
 
     def copy(self, folder: Path) -> Path:
@@ -151,10 +146,6 @@ def installed(disk: Disk, luck: random.Random) -> Iterator[None]:
         def __getattr__(self, name: str) -> Any:
             return getattr(sqlite3, name)
 
-    real = database.sqlite3, journal_writer.uuids
     uuids = SimpleNamespace(uuid4=lambda: UUID(int=luck.getrandbits(128), version=4))
-    database.sqlite3, journal_writer.uuids = Shim(), uuids  # type: ignore[assignment, attr-defined]
-    try:
+    with mock.patch.object(database, "sqlite3", Shim()), mock.patch.object(journal_writer, "uuids", uuids):
         yield
-    finally:
-        database.sqlite3, journal_writer.uuids = real  # type: ignore[attr-defined]

@@ -13,13 +13,16 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from actors import folding
 from actors.call import world
+from actors.call.replay import Replay
+from actors.call.state import Call
 from actors.call_system import CallSystem
 from conf.settings import Settings
 from supervision.messages import Identity, Place
@@ -180,7 +183,7 @@ class Lab:
         for machine in list(self.machines.values()):
             # Root's messages to one process keep their order.
             machine.told_at = max(machine.told_at, self.clock.now + self._tree.randint(1, 5))
-            machine.after(machine.told_at - self.clock.now, lambda machine=machine: machine.directory(peers))  # type: ignore[misc]
+            machine.later(machine.told_at - self.clock.now, lambda machine=machine: machine.directory(peers))  # type: ignore[misc]
 
     def restart_cleanly(self) -> None:
         """As an upgrade does: stop in order, Switchboard after Connection, then start."""
@@ -320,9 +323,8 @@ class Lab:
             switchboard.do(switchboard.redrive)
         if counts.waiting or counts.parked or switchboard.outgoing.unwritten:
             return f"the outbox: {counts}, {switchboard.outgoing.unwritten} commands unwritten"
-        # Two looks after the last gap have been folded by then.
-        last_up = self.happened["snapshot"]
-        return None if last_up else "no snapshot was taken"
+        gap = switchboard.folding.watch.gap
+        return None if gap is None or gap.from_ms is None else f"{gap} is not told"
 
     # --- the check ----------------------------------------------------------------------------------------------------
 
@@ -350,11 +352,13 @@ class Lab:
         wrong += found
         returned = self.happened["broker.return"] > 0
         wrong += (checker.same_set if returned else checker.in_order)(streams)
-        wrong += checker.as_replayed(streams, exported, self.settings, PBX)
+        replay = Replay(PBX, self.settings)
+        wrong += checker.as_replayed(streams, [message.body for line in exported for message in replay.feed(line)])
         wrong += checker.received(links, rows)
+        wrong += checker.told(streams, rows, PBX)
         wrong += self._memory()
         if states is not None and not wrong:
-            wrong += self._states(states, rows)
+            wrong += self._states(states, replay.calls)
         digest = hashlib.blake2b(digest_size=16)
         for part in (*self.broker.received, *exported):
             digest.update(part)
@@ -371,18 +375,11 @@ class Lab:
             self.clock.steps,
         )
 
-    def _states(self, states: dict[str, Any], rows: Sequence[Row]) -> list[str]:
-        """The calls that are left are those that a fold without any fault has left."""
-        calls = PlainCalls(self.settings)
-        now = world.World.new(PBX)
-        for row in rows:
-            done = world.step(now, row, self.settings)
-            now = done.world
-            for routed in done.routed:
-                calls.deliver(routed)
-        if states.keys() != calls.states.keys():
-            return [f"calls {sorted(states.keys() ^ calls.states.keys())} are not what a plain fold leaves"]
-        return [f"call {key}: its state is not what a plain fold leaves" for key in states if states[key] != calls.states[key]]
+    def _states(self, states: dict[str, Call], replayed: dict[str, Call]) -> list[str]:
+        """The calls that are left are those that the replay has left."""
+        if states.keys() != replayed.keys():
+            return [f"calls {sorted(states.keys() ^ replayed.keys())} are not what a replay leaves"]
+        return [f"call {key}: its state is not what a replay leaves" for key in states if states[key] != replayed[key]]
 
     def _memory(self) -> list[str]:
         bounds = {
@@ -422,12 +419,8 @@ def run(seed: int, schedule: Sequence[Fault] | None = None) -> Result:
     chosen = schedule_of(seed) if schedule is None else tuple(schedule)
     with _folder() as folder:
         lab = Lab(seed, chosen, folder)
-        real = folding.world
-        folding.world = SimpleNamespace(step=lab.fold)  # type: ignore[assignment]
-        try:
-            with installed(lab.disk, lab.luck("disk")):
-                lab.run()
-                result = lab.check()
-        finally:
-            folding.world = real
-    return Result(seed, chosen, *(getattr(result, name) for name in Result.__slots__[2:]))  # type: ignore[arg-type]
+        stepping = mock.patch.object(folding, "world", SimpleNamespace(step=lab.fold))
+        with stepping, installed(lab.disk, lab.luck("disk")):
+            lab.run()
+            result = lab.check()
+    return replace(result, schedule=chosen)

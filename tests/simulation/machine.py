@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.line import Line, Sent
 from actors.messages import StreamAnswered, Streamed
-from supervision.messages import Identity, Place
+from supervision.messages import Identity, Peer, Place
 from tests.simulation.clock import Action
 from tests.simulation.disk import Death
 
@@ -65,7 +65,7 @@ class Machine:
 
     # --- what a role uses ---------------------------------------------------------------------------------------------
 
-    def after(self, ms: float, action: Action) -> None:
+    def later(self, ms: float, action: Action) -> None:
         """A timer; it dies with the process."""
         self.lab.clock.after(ms, lambda: self.do(action))
 
@@ -82,6 +82,10 @@ class Machine:
             self.lab.crashed(self, problem)
             self.lab.kill(self)
 
+    def peer(self, place: Place) -> Identity | None:
+        """Who stands in a place now, as far as we know."""
+        return self.peers.get(place)
+
     def tell(self, place: Place, body: Any) -> None:
         """Send a message to whoever stands in a place now, as far as we know."""
         if (to := self.peers.get(place)) is not None:
@@ -90,7 +94,7 @@ class Machine:
     def open_line(self, name: str, place: Place, merge: Callable[[Any, Any], Any]) -> None:
         """As the product's."""
         if not self._lines:
-            self.after(OVERDUE_MS, self._look_for_overdue)
+            self.later(OVERDUE_MS, self._look_for_overdue)
         self._lines[name] = (place, Line(merge, REPEAT_AFTER))
 
     def say(self, line: str, item: Any) -> None:
@@ -118,7 +122,7 @@ class Machine:
             if (sent := line.overdue(self.lab.clock.seconds)) is not None:
                 self.lab.happened["mail.repeated"] += 1
                 self._transmit(name, sent)
-        self.after(OVERDUE_MS, self._look_for_overdue)
+        self.later(OVERDUE_MS, self._look_for_overdue)
 
     def directory(self, peers: dict[Place, Identity]) -> None:
         """Root has told who is where."""
@@ -130,16 +134,16 @@ class Machine:
             self._known[name] = now
         self.peers_changed()
 
-    def take(self, body: Any, author: Identity) -> None:
+    def take(self, body: Any, author: Peer) -> None:
         """A message came."""
         match body:
             case Streamed(line, token, item):
                 getattr(self, f"receive_{type(item).__name__}")(item, author)
                 answer = StreamAnswered(line, token)
                 if self.answers_later(item):
-                    self._unanswered.append((author, answer))
+                    self._unanswered.append((author.identity, answer))
                 else:
-                    self.lab.mail.post(self.identity, author, answer)
+                    self.lab.mail.post(self.identity, author.identity, answer)
             case StreamAnswered(line, token):
                 if line in self._lines:
                     self._transmit(line, self._lines[line][1].answered(token, self.lab.clock.seconds))
@@ -180,6 +184,6 @@ class Mail:
     def _deliver(self, author: Identity, to: Identity, body: Any) -> None:
         machine = self._lab.machines.get(to.place)
         if machine is not None and machine.identity == to:
-            machine.do(lambda: machine.take(body, author))
+            machine.do(lambda: machine.take(body, Peer(author, None)))
         else:
             self._lab.happened["mail.stray"] += 1

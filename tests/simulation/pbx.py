@@ -232,7 +232,7 @@ class Pbx:
 
     # --- REST ---------------------------------------------------------------------------------------------------------
 
-    def snapshot(self, done: Callable[[dict[str, Any] | None], object]) -> None:
+    def snapshot(self, wanted: Callable[[str], bool], done: Callable[[dict[str, Any] | None], object]) -> None:
         """The answers to a snapshot's questions. Each is true at its own moment, and events happen in between."""
         asked = self._lab.clock.wall
         after = self._lab.clock.after
@@ -252,7 +252,7 @@ class Pbx:
             found["variables"] = told = {}
             for channel in found["channels"]:
                 run, recorded = self._owners.get(channel["id"], (None, ""))
-                if run is not None and run.recording.timeline.alive(recorded, run.position):
+                if wanted(channel["id"]) and run is not None and run.recording.timeline.alive(recorded, run.position):
                     values = {name: run.variable(recorded, name) for name in VARIABLES}
                     told[channel["id"]] = {name: value for name, value in values.items() if value is not None}
             after(luck.randint(1, 40), lambda: done(found if self.up else None))

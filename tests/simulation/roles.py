@@ -1,7 +1,9 @@
 """The processes of one PBX's way, each with the product's logic and the simulation's world around it."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,12 +14,23 @@ from actors.call.state import Call
 from actors.call_system import CallSystem
 from actors.carriage import Cargo, Owed
 from actors.folding import Folding
-from actors.messages import JournalNeeded, JournalReaches, LinkChanged, OfferAnswered, OutcomesCame, SinkChanged
-from actors.messages import TakeSnapshot as TakeSnapshot
+from actors.messages import (
+    Doubted,
+    JournalNeeded,
+    JournalReaches,
+    LinkChanged,
+    OfferAnswered,
+    OutcomesCame,
+    SinkChanged,
+    SnapshotTaken,
+    TakeSnapshot,
+)
 from actors.outgoing import Outgoing
+from actors.recovery import RecoveryActor
 from conf.settings import Settings
-from supervision.messages import Identity, Place
+from supervision.messages import Identity, Peer, Place
 from tests.simulation.broker import Sink
+from tests.simulation.clock import Action
 from tests.simulation.journal import DrivenJournal
 from tests.simulation.machine import Machine, latest
 from tests.simulation.pbx import Link
@@ -25,6 +38,7 @@ from wire.amqp import session as amqp_session
 from wire.ari import session as ari
 from wire.ari.errors import Fault
 from wire.backoff import Backoff
+from wire.metrics.registry import Registry
 from wire.sink import Outcome, SinkState
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader
@@ -66,6 +80,10 @@ class ConnectionMachine(Machine):
         self._timer = 0
         self._stopping = False
         self._driving = False
+        self._orders: list[TakeSnapshot] = []
+        self._settled: frozenset[str] = frozenset()
+        self._doubted: frozenset[str] = frozenset()
+        self._last_row_ms: int | None = None
         self.journal = DrivenJournal(
             lab.folder / "journal",
             settings.journal,
@@ -77,9 +95,20 @@ class ConnectionMachine(Machine):
     def start(self) -> None:
         self.open_line("doorbell", SWITCHBOARD, latest)
         self.open_line("link", RECOVERY, latest)
+        self.open_line("looked", RECOVERY, latest)
+        self._last_row_ms = self._find_last_row_ms()
         self.journal.begin()
         self._drive_soon()
         self._feed(ari.Start())
+
+    def _find_last_row_ms(self) -> int | None:
+        reader = JournalReader(self.lab.folder / "journal")
+        try:
+            return reader.range().last_ms
+        except (StoreDamaged, StoreUnusable):
+            return None
+        finally:
+            reader.close()
 
     def die(self) -> None:
         self.journal.die()
@@ -104,7 +133,7 @@ class ConnectionMachine(Machine):
     def _perform(self, command: ari.Command) -> None:
         match command:
             case ari.Open():
-                self.after(self._luck.randint(2, 30), self._connect)
+                self.later(self._luck.randint(2, 30), self._connect)
             case ari.Close():
                 link, self._link = self._link, None
                 if link is not None:
@@ -115,19 +144,22 @@ class ConnectionMachine(Machine):
             case ari.SetTimer(at):
                 self._timer += 1
                 number = self._timer
-                self.after(at * 1000 - self.lab.clock.now + 1, lambda: self._tick(number))
+                self.later(at * 1000 - self.lab.clock.now + 1, lambda: self._tick(number))
             case ari.CancelTimer():
                 self._timer += 1
             case ari.AnnounceUp():
                 self._links += 1
-                self._append(Kind.LINK_UP, {"generation": self._links, "app": "arimon"})
+                told: dict[str, Any] = {"generation": self._links, "app": "arimon", "last_row_ms": self._last_row_ms}
+                self._last_row_ms = None
+                self._append(Kind.LINK_UP, told)
                 self.say("link", LinkChanged(True, self._links))
             case ari.AnnounceDown(why, detail, heard):
                 silent_ms = round((self.lab.clock.seconds - max(heard, self._heard)) * 1000)
                 told = {"reason": why.value, "detail": detail, "last_data_ms": self.lab.clock.wall - silent_ms}
+                told["behind_ms"] = 0
                 self._append(Kind.LINK_DOWN, told)
                 self.say("link", LinkChanged(False, self._links))
-            case ari.Unforeseen(state, event):
+            case ari.Unforeseen():
                 self.lab.happened["link.unforeseen"] += 1
 
     def _tick(self, number: int) -> None:
@@ -178,35 +210,62 @@ class ConnectionMachine(Machine):
     def _drive_soon(self) -> None:
         if not self._driving:
             self._driving = True
-            self.after(self._luck.randint(0, 3) + self.lab.disk.delay("journal"), self._drive)
+            self.later(self._luck.randint(0, 3) + self.lab.disk.delay("journal"), self._drive)
 
     def _drive(self) -> None:
         self._driving = False
         self.lab.most("journal waiting bytes", self.journal.health().waiting_bytes)
         if not self.journal.drive() and not self._stopping:
             self._driving = True
-            self.after(DISK_RETRY_MS, self._drive)
+            self.later(DISK_RETRY_MS, self._drive)
 
     def _committed(self, uuid: str, n: int) -> None:
         # From the writer's thread by way of the bridge: a little later.
-        self.after(1, lambda: self.say("doorbell", JournalReaches(Position(uuid, n))))
+        self.later(1, lambda: self.say("doorbell", JournalReaches(Position(uuid, n))))
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    def receive_JournalNeeded(self, message: JournalNeeded, _author: Identity) -> None:
+    def receive_JournalNeeded(self, message: JournalNeeded, _sender: Peer) -> None:
         self.journal.retire(message.positions)
         self._drive_soon()
 
-    def receive_TakeSnapshot(self, message: TakeSnapshot, _author: Identity) -> None:
-        if message.link == self._links and self._link is not None:
-            self.lab.pbx.snapshot(lambda found: self.do(lambda: self._took(message, found)))
+    def receive_Doubted(self, message: Doubted, _sender: Peer) -> None:
+        self._doubted = message.channels
+
+    def receive_TakeSnapshot(self, message: TakeSnapshot, _sender: Peer) -> None:
+        self._orders.append(message)
+        if len(self._orders) == 1:
+            self._look()
+
+    def _look(self) -> None:
+        order = self._orders[0]
+        if not self._is_current(order):
+            self._looked(False)
+            return
+        settled = self._settled
+        is_second = order.nth == 2 or order.purpose == "audit"
+        wanted = self._doubted.__contains__ if is_second else lambda channel: channel not in settled
+        self.lab.pbx.snapshot(wanted, lambda found: self.do(lambda: self._took(order, found)))
+
+    def _is_current(self, order: TakeSnapshot) -> bool:
+        return order.link == self._links and self._link is not None
 
     def _took(self, order: TakeSnapshot, found: dict[str, Any] | None) -> None:
-        if found is not None and order.link == self._links:
-            self.lab.happened["snapshot"] += 1
-            name = f"{order.purpose}-{order.link}-{order.nth}-{self.lab.clock.wall}"
-            body = {"id": name, "purpose": order.purpose, "nth": order.nth, **found}
-            self._append(Kind.SNAPSHOT, body | {"answered_ms": self.lab.clock.wall, "link": order.link})
+        if found is None or not self._is_current(order):
+            self._looked(False)
+            return
+        self.lab.happened["snapshot"] += 1
+        name = order.name or f"{order.purpose}-{order.link}-{order.nth}-{self.lab.clock.wall}"
+        body = {"id": name, "purpose": order.purpose, "nth": order.nth, **found, "answered_ms": self.lab.clock.wall}
+        self._append(Kind.SNAPSHOT, body | {"link": order.link, "dry_run": order.dry_run})
+        self._settled = frozenset(channel["id"] for channel in body["channels"] if channel.get("state") == "Up")
+        self._looked(True)
+
+    def _looked(self, taken: bool) -> None:
+        order = self._orders.pop(0)
+        self.later(1, lambda: self.say("looked", SnapshotTaken(order, taken)))
+        if self._orders:
+            self._look()
 
 
 class SwitchboardMachine(Machine):
@@ -219,6 +278,7 @@ class SwitchboardMachine(Machine):
         self.reader = JournalReader(lab.folder / "journal")
         self.outgoing = Outgoing(self.ledger, lab.limits, self._offer, lambda: lab.clock.wall)
         self._offer_timer = 0
+        self._doubted = Doubted(frozenset())
         self._working = False
         self._again = False
         self._reached: Position | None = None
@@ -228,12 +288,11 @@ class SwitchboardMachine(Machine):
     def _begin_folding(self) -> None:
         lab = self.lab
         self.calls = lab.make_calls()
-        self.folding = Folding(
-            PBX, lab.settings, self.ledger, self.reader, self.calls, lab.log, lambda: lab.clock.wall
-        )
+        self.folding = Folding(PBX, lab.settings, self.ledger, self.reader, self.calls, lab.log, lambda: lab.clock.wall)
 
     def start(self) -> None:
         self.open_line("needed", CONNECTION, latest)
+        self.open_line("doubts", CONNECTION, latest)
         self._open()
 
     def die(self) -> None:
@@ -256,9 +315,9 @@ class SwitchboardMachine(Machine):
         except StoreUnusable:
             self.ledger.close()
             self._begin_folding()
-            self.after(DISK_RETRY_MS, self._open)
+            self.later(DISK_RETRY_MS, self._open)
             return
-        self.after(self._luck.randint(1, 50), self._restored)
+        self.later(self._luck.randint(1, 50), self._restored)
 
     def _restored(self) -> None:
         self._working = True
@@ -273,14 +332,14 @@ class SwitchboardMachine(Machine):
             needed = None
         if needed is not None:
             self.say("needed", JournalNeeded(tuple(needed)))
-        self.after(5000, self._retire)
+        self.later(5000, self._retire)
 
     # --- work ---------------------------------------------------------------------------------------------------------
 
     def _work_soon(self, ms: float = 0) -> None:
         if self._working and not self._again:
             self._again = True
-            self.after(ms + self._luck.randint(0, 3) + self.lab.disk.delay("ledger"), self._work)
+            self.later(ms + self._luck.randint(0, 3) + self.lab.disk.delay("ledger"), self._work)
 
     def _work(self) -> None:
         self._again = False
@@ -301,6 +360,9 @@ class SwitchboardMachine(Machine):
             if done.entries:
                 self.outgoing.handle(Added(done.entries), self.lab.clock.now)
                 self._set_offer_timer()
+            if (doubts := Doubted(self.folding.watch.doubts)) != self._doubted:
+                self._doubted = doubts
+                self.say("doubts", doubts)
             if done.suspects:
                 self.lab.happened["quarantined"] += len(done.suspects)
         else:
@@ -338,9 +400,9 @@ class SwitchboardMachine(Machine):
         self._offer_timer += 1
         number = self._offer_timer
         if self.outgoing.refused is not None:
-            self.after(DISK_RETRY_MS, lambda: self._offer_tick(number))
+            self.later(DISK_RETRY_MS, lambda: self._offer_tick(number))
         elif (deadline := self.outgoing.deadline()) is not None:
-            self.after(deadline - self.lab.clock.now, lambda: self._offer_tick(number))
+            self.later(deadline - self.lab.clock.now, lambda: self._offer_tick(number))
 
     def _offer_tick(self, number: int) -> None:
         if number == self._offer_timer:
@@ -361,24 +423,24 @@ class SwitchboardMachine(Machine):
             self.outgoing.publisher_is(self.peers.get(PUBLISHER), self.lab.clock.now)
             self._set_offer_timer()
 
-    def receive_JournalReaches(self, message: JournalReaches, _author: Identity) -> None:
+    def receive_JournalReaches(self, message: JournalReaches, _sender: Peer) -> None:
         self._reached = message.position
         self._work_soon()
 
-    def receive_SinkChanged(self, message: SinkChanged, author: Identity) -> None:
-        self.outgoing.sink_is(author, message.state.takes_messages)
+    def receive_SinkChanged(self, message: SinkChanged, sender: Peer) -> None:
+        self.outgoing.sink_is(sender.identity, message.state.takes_messages)
         self.peers_changed()
 
-    def receive_Accepted(self, message: Accepted, _author: Identity) -> None:
+    def receive_Accepted(self, message: Accepted, _sender: Peer) -> None:
         self.outgoing.handle(message, self.lab.clock.now)
         self._set_offer_timer()
 
-    def receive_OfferAnswered(self, message: OfferAnswered, author: Identity) -> None:
-        self.outgoing.offer_answered(message, author.generation, self.lab.clock.now)
+    def receive_OfferAnswered(self, message: OfferAnswered, sender: Peer) -> None:
+        self.outgoing.offer_answered(message, sender.identity.generation, self.lab.clock.now)
         self._set_offer_timer()
 
-    def receive_OutcomesCame(self, message: OutcomesCame, author: Identity) -> None:
-        self.outgoing.outcomes_came(message, author.generation, self.lab.clock.now)
+    def receive_OutcomesCame(self, message: OutcomesCame, sender: Peer) -> None:
+        self.outgoing.outcomes_came(message, sender.identity.generation, self.lab.clock.now)
         self._set_offer_timer()
 
 
@@ -423,16 +485,16 @@ class PublisherMachine(Machine):
             self._owed.forget(SWITCHBOARD)
             self.say("sink", SinkChanged(self.sink.state))
 
-    def receive_Offer(self, message: Offer, author: Identity) -> None:
+    def receive_Offer(self, message: Offer, sender: Peer) -> None:
         if message.generation == self.identity.generation:
-            self._owed.offered(author.place, message)
-            self.after(1, lambda: self._publish(author.place, message.offer, message.entries))
+            self._owed.offered(sender.identity.place, message)
+            self.later(1, lambda: self._publish(sender.identity.place, message.offer, message.entries))
 
     def _publish(self, owner: Place, offer: int, entries: Sequence[Entry]) -> None:
         self._cargo.take(owner, entries)
         self.lab.most("messages at the publisher", len(self._cargo))
         self.sink.publish([entry.message for entry in entries])
-        self.after(ANSWER_WAIT_MS, lambda: self._answer_due(owner, offer))
+        self.later(ANSWER_WAIT_MS, lambda: self._answer_due(owner, offer))
 
     def _answer_due(self, owner: Place, offer: int) -> None:
         if (answer := self._owed.due(owner, offer)) is not None:
@@ -440,7 +502,7 @@ class PublisherMachine(Machine):
 
     def _outcomes_came(self, outcomes: Sequence[Outcome]) -> None:
         for owner, came in self._cargo.settle(outcomes).items():
-            self.after(1, lambda owner=owner, came=came: self._batch(owner, came))  # type: ignore[misc]
+            self.later(1, lambda owner=owner, came=came: self._batch(owner, came))  # type: ignore[misc]
 
     def _batch(self, owner: Place, came: OutcomesCame) -> None:
         if (answer := self._owed.answer(owner, came)) is not None:
@@ -453,36 +515,29 @@ class PublisherMachine(Machine):
 
 
 class RecoveryMachine(Machine):
-    """When to look at what the PBX really does."""
+    """When to look at what the PBX really does: the product's own methods, which need nothing of Thespian."""
 
-    def __init__(self, lab: "Lab", identity: Identity) -> None:
-        super().__init__(lab, identity)
-        self._link: LinkChanged | None = None
-        self._connection: Identity | None = None
-        self._plan = 0
+    _product: Any = RecoveryActor
+    peers_changed = _product.peers_changed
+    receive_LinkChanged = _product.receive_LinkChanged
+    receive_SnapshotTaken = _product.receive_SnapshotTaken
+    _plan = _product._plan
+    _look = _product._look
 
-    def peers_changed(self) -> None:
-        now = self.peers.get(CONNECTION)
-        if now != self._connection:
-            self._connection, self._link = now, None
-            self._plan += 1
+    def start(self) -> None:
+        self.metrics = Registry()
+        self._timers: Counter[str] = Counter()
+        self._product.start(self, SimpleNamespace(settings=self.lab.settings))
 
-    def receive_LinkChanged(self, message: LinkChanged, _author: Identity) -> None:
-        if message != self._link:
-            self._link = message
-            self._plan += 1
-            if message.up:
-                self._look("link-up", 1, self._plan)
+    def after(self, seconds: float, name: str, action: Action) -> None:
+        """As the product's: a second timer of the same name replaces the first."""
+        self._timers[name] += 1
+        number = self._timers[name]
+        self.later(seconds * 1000, lambda: number == self._timers[name] and action())
 
-    def _look(self, purpose: Any, nth: Any, plan: int) -> None:
-        if plan != self._plan or self._link is None or not self._link.up:
-            return
-        self.tell(CONNECTION, TakeSnapshot(purpose, nth, self._link.link))
-        options = self.lab.settings.recovery
-        if nth == 1:
-            self.after(options.second_look * 1000, lambda: self._look(purpose, 2, plan))
-        else:
-            self.after(options.audit_interval * 1000, lambda: self._look("audit", 1, plan))
+    def cancel(self, name: str) -> None:
+        """As the product's."""
+        self._timers[name] += 1
 
 
 class PlainCalls:
