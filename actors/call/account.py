@@ -90,7 +90,7 @@ def origin(call: Call) -> tuple[str, str]:
     leg = origin_leg(call)
     if leg is None:
         return "", ""
-    if not leg.person and not leg.number:
+    if not leg.person and not leg.number and leg.origin != "snoop":
         return leg.channel.partition("/")[2].partition("@")[0], leg.name
     return leg.number, leg.name
 
@@ -140,6 +140,23 @@ def direction(call: Call) -> str:
     return "outbound" if to_trunk else "internal"
 
 
+def _half(call: Call, leg: Leg | None) -> Leg | None:
+    """The other half of a Local pair."""
+    if leg is None or leg.channel[-2:] not in (";1", ";2"):
+        return None
+    name = leg.channel[:-1] + ("2" if leg.channel[-1] == "1" else "1")
+    return next((one for one in call.legs.values() if one.channel == name), None)
+
+
+def _runs_unseen(root: Leg) -> bool:
+    """Whether an originated channel runs an application: ARI shows its dialplan, but no application without one."""
+    return is_originated(root) and root.answered_ms is not None and root.app in ("", "AppDial2")
+
+
+_OWN = {17: "BUSY", 34: "CONGESTION"}
+"""Cause of a caller → disposition of a call in which nobody was dialled."""
+
+
 def disposition(call: Call) -> str:
     """How the call went."""
     root = oldest(call)
@@ -150,9 +167,11 @@ def disposition(call: Call) -> str:
         leg for leg in _people(call) if leg.origin in ("dialled", "originated") and (leg is not caller or leg is root)
     ]
     gave_up = hangup_by(call) == "origin"
+    if root is not None and attempts in ([], [root]) and _runs_unseen(root):
+        return "ANSWERED"
     if not attempts:
         # Nobody was dialled: the dialplan's Busy() and Congestion() are told to the caller, who hangs up then.
-        own = {17: "BUSY", 34: "CONGESTION"}.get(root.cause or 0) if root is not None else None
+        own = next((_OWN[leg.cause] for leg in (root, _half(call, root)) if leg and leg.cause in _OWN), None)
         return own or ("CANCELLED" if gave_up else "FAILED")
     if gave_up and attempts != [root]:
         return "CANCELLED"

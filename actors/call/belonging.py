@@ -46,6 +46,9 @@ class Known(NamedTuple):
     """It has looked like a called leg: app AppDial or AppQueue."""
     dialled: bool
     """A Dial that began has named it as peer."""
+    asker: str | None
+    """Of an originated channel: the number of the channel on whose behalf it was, empty if it shows none; None while
+    it has not been seen to be originated."""
     told: bool
     """The PBX says itself which call it belongs to."""
     state: str
@@ -65,6 +68,8 @@ class Group(NamedTuple):
 
     members: tuple[str, ...]
     held: tuple[tuple[str, CallInput], ...]
+    claim: tuple[int, int] | None = None
+    """The order of its leader, once that has gone and would have had a call of its own."""
 
 
 class CallNode(NamedTuple):
@@ -270,6 +275,7 @@ class Belonging:
             late,
             peer,
             False,
+            None,
             False,
             channel.state,
             None,
@@ -312,7 +318,9 @@ class Belonging:
         """Make one pending group of two."""
         mine, theirs = self.groups[younger], self.groups[elder]
         held = tuple(sorted((*theirs.held, *mine.held), key=lambda one: one[1].n))
-        self.groups = self.groups.discard(younger).set(elder, Group((*theirs.members, *mine.members), held))
+        self.groups = self.groups.discard(younger).set(
+            elder, Group((*theirs.members, *mine.members), held, theirs.claim)
+        )
         for member in mine.members:
             self.channels = self.channels.set(member, self.channels[member]._replace(group=elder))
 
@@ -348,6 +356,43 @@ class Belonging:
             self.calls = self.calls.set(key, CallNode(0, known.order))
         self.resolve(known.group, key)
         return key
+
+    def originated(self, key: str) -> bool:
+        """The PBX itself calls this pending channel: on behalf of another one that lives, or of nobody.
+
+        Who is called on behalf of a channel is born with that channel's number as the other party's. A channel without
+        a number leaves no such trace: then it may be any of those that an application controls.
+
+        Returns:
+            Whether Page called it, which does not count as originated.
+        """
+        known = self.channels[key]
+        if known.asker is None:
+            return False
+        shown = self.fold.shown
+        asked: dict[str, str] = {}
+        for other, one in self.channels.items():
+            if one.group == known.group and one.call is None:
+                continue
+            channel = shown(other)
+            if channel is None or channel.number != known.asker:
+                continue
+            local = channel.name[-2:] in (";1", ";2")
+            if known.asker or channel.app in _CONTROLLED or (channel.app == "AppDial2" and not local):
+                asked[one.call or one.group or ""] = other
+        if not known.asker and not asked:
+            self.lead(key)
+        elif known.asker and len(asked) == 1:
+            self.follow(key, *asked.values())
+        return any(channel is not None and channel.app == "Page" for channel in map(shown, asked.values()))
+
+    def forget_unknown(self, leader: str) -> None:
+        """Without its last channel nobody will say any more which call a pending group belongs to."""
+        group = self.groups[leader]
+        if any(member in self.channels for member in group.members):
+            return
+        self.groups = self.groups.discard(leader)
+        self.report("call-unknown", leader, f"{len(group.members)} called legs ended before any Dial named them")
 
     def resolve(self, leader: str, call: str) -> None:
         """A pending group belongs to this call: everything held back is told to it, in order."""
@@ -452,6 +497,10 @@ class Belonging:
         if not inside or eldest.party.channel[-2:] == ";1" or (len(members) == 1 and eldest.state != "Up"):
             return None
         return self.lead(key)
+
+
+_CONTROLLED = frozenset({"Stasis", "Page"})
+"""Applications that call others on behalf of the channel that they run on."""
 
 
 def looks_called(app: str) -> bool:

@@ -30,9 +30,9 @@ the call of its party A.
 from collections.abc import Callable
 
 from actors.call import events as ari
-from actors.call.belonging import Belonging, Correlation, Known, looks_called
+from actors.call.belonging import Belonging, CallNode, Correlation, Known, looks_called
 from actors.call.effects import Unexpected
-from actors.call.events import Channel, Event, endpoint
+from actors.call.events import Event, endpoint
 from actors.call.inputs import CallInput, ChannelEnded, Routed
 from actors.call.quality import measured
 from actors.call.segments import UNDECIDED, unchanged
@@ -123,6 +123,10 @@ class _Work(Belonging):
                     if not known.peer:
                         known = known._replace(peer=True)
                         self.channels = self.channels.set(channel.id, known)
+                elif channel.app == "AppDial2":
+                    if known.asker is None:
+                        known = known._replace(asker=channel.connected)
+                        self.channels = self.channels.set(channel.id, known)
                 elif not known.peer and channel.app not in _NOT_YET and (known.late or channel.app != "Stasis"):
                     self.become_root(channel.id)
                     known = self.channels[channel.id]
@@ -197,32 +201,47 @@ class _Work(Belonging):
         known = self.see(channel)
         if known is None:
             return
-        self.fold.destroyed(channel, known.order, event.cause or 0)
-        if known.call is None and known.group == channel.id and self.is_root_at_end(known, channel):
-            self.become_root(channel.id)
+        if known.call is None:
+            self.claim(known)
             known = self.channels[channel.id]
+        self.fold.destroyed(channel, known.order, event.cause or 0)
         self.flush_segments()
         quality = self.channels[channel.id].quality
         self.tell(known, ChannelEnded(channel.id, event.cause, event.cause_text[: self.bounds.text], quality))
         self.die(channel.id)
         if known.group is not None:
-            group = self.groups[known.group]
-            if not any(member in self.channels for member in group.members):
-                self.groups = self.groups.discard(known.group)
-                self.report(
-                    "call-unknown", known.group, f"{len(group.members)} called legs ended before any Dial named them"
-                )
+            self.forget_unknown(known.group)
 
-    def is_root_at_end(self, known: Known, channel: Channel) -> bool:
+    def claim(self, known: Known) -> None:
+        """A pending channel ends: if its group had a call of its own, it is told at the latest with the last of it."""
+        key, leader = known.party.channel_id, known.group
+        assert leader is not None
+        group = self.groups[leader]
+        if leader == key and self.is_root(known):
+            group = group._replace(claim=known.order)
+            self.groups = self.groups.set(leader, group)
+        if group.claim is not None and not any(one in self.channels for one in group.members if one != key):
+            self.calls = self.calls.set(leader, CallNode(0, group.claim))
+            self.resolve(leader, leader)
+
+    def is_root(self, known: Known) -> bool:
         """Whether a pending channel that ends was a call of its own."""
-        if known.peer or len(self.groups[channel.id].members) > 1 or channel.name[-2:] in (";1", ";2"):
+        if known.peer or known.asker:
             return False
-        return known.party.origin == "originated" or (known.late and not looks_called(channel.app))
+        shown = self.fold.shown(known.party.channel_id)
+        local = known.party.channel[-2:] in (";1", ";2")
+        return (
+            known.asker is not None
+            or known.party.origin == "originated"
+            or (shown is not None and shown.app == "Stasis")
+            or (known.late and not local and (shown is None or not looks_called(shown.app)))
+        )
 
     def dial(self, event: ari.Dial) -> None:
         caller = self.see(event.channel) if event.channel is not None else None
         peer = self.see(event.peer)
         begins = event.dialstatus == ""
+        paged = False
         if caller is not None and caller.call is None:
             assert event.channel is not None
             self.become_root(event.channel.id)
@@ -239,9 +258,12 @@ class _Work(Belonging):
                         self.move(event.peer.id, caller.call)
             elif begins and event.channel is None:
                 self.note_dialled(event.peer.id, True, None)
+                paged = peer.call is None and self.originated(event.peer.id)
             peer_now = self.channels[event.peer.id]
             if begins:
                 self.fold.dial_began(event.channel, event.peer)
+                if paged:
+                    self.fold.dialled(event.peer.id)
             elif event.dialstatus not in UNDECIDED:
                 self.fold.dial_ended(event.channel, event.peer, event.dialstatus, peer_now.dialled)
         else:
@@ -335,6 +357,9 @@ class _Work(Belonging):
             self.recordings = self.recordings.set(event.name, call)
         else:
             self.recordings = self.recordings.discard(event.name)
+        target = self.channels.get(event.target)
+        if target is not None:
+            event = event._replace(channel=target.party.channel)
         self.routed.append(Routed(call, CallInput(self.n, self.at, event, self.recovered)))
 
     def spied(self, key: str) -> str:

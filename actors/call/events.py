@@ -262,6 +262,8 @@ class Recording(NamedTuple):
     state: str
     duration_seconds: int | None
     cause: str | None
+    channel: str | None = None
+    """Name of that channel, once it is known whose it is: a snoop is no leg of the call that it listens to."""
 
 
 class UnknownEvent(NamedTuple):

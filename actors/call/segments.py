@@ -16,7 +16,8 @@ listens to: snapshots of a channel, begin and end of a dial, entering and leavin
   loses as A everywhere ends its record; it may be taken up again.
 - Dialled is the peer of a Dial that began, unless it was originated; the mark goes when the channel survives a bridge.
 - An end is told at the time of the last thing that happened to A, not of the event that ended it.
-- A dialled channel's record without B is no segment: it repeats somebody's B.
+- A dialled channel's record without B is no segment: it repeats somebody's B. Neither is that of an originated channel
+  that nobody answered; once answered it runs an application, which ARI often does not show.
 
 A record that is final is told at once (`Row`); a final record is kept only while it decides what comes next. In the
 worst case a chain has one record for each other member of a conference.
@@ -151,6 +152,11 @@ class Fold:
             others = others.set(key, users) if users else others.discard(key)
         return Segments(tracks, others)
 
+    def shown(self, key: str) -> Channel | None:
+        """A channel as it was shown last."""
+        track = self._get(key)
+        return track.shown if track is not None else None
+
     # -- what happens ---------------------------------------------------------------------------------------------
 
     def born(self, channel: Channel, created: tuple[int, int]) -> None:
@@ -241,6 +247,12 @@ class Fold:
                 records[-1] = self._dialling(key, records[-1], grown, caller, peer)
                 track = grown._replace(records=tuple(records))
         self._tracks[key] = self._pruned(track)
+
+    def dialled(self, key: str) -> None:
+        """A channel counts as dialled, though no caller was named."""
+        track = self._get(key)
+        if track is not None:
+            self._tracks[key] = track._replace(dialled=True)
 
     def dial_ended(self, caller: Channel | None, peer: Channel, status: str, begun: bool) -> None:
         """A dial is decided.
@@ -491,7 +503,7 @@ class Fold:
         record = self._close(record, track)._replace(state=FINAL)
         if record.other is None and (
             track.dialled
-            or record.app.lower().startswith("appdial")
+            or (record.app.lower().startswith("appdial") and (record.app != "AppDial2" or record.answer is None))
             or (track.blind and track.rooted and record.start == track.records[0].start)
         ):
             return record

@@ -9,7 +9,8 @@ it. An input that has no place in it leaves the state as it was and is reported 
 us, and an actor does not die of a surprise.
 
 `received-call` waits until it can be right: who is being called is known only when a phone is dialled, the caller is
-answered, or anything else is to be said. Its time is the call's begin all the same.
+answered, somebody is in an application that is there for its own sake, or anything else is to be said. Its time is the
+call's begin all the same.
 
 No clock, no I/O, no logger: time comes with the input.
 """
@@ -315,7 +316,7 @@ class _Turn:
                 alone=leg.alone or _is_purpose(leg.app),
             )
             self.put(leg)
-            if leg.channel_id == self.before.call_id and not account.is_originated(leg):
+            if leg.alone or (leg.channel_id == self.before.call_id and not account.is_originated(leg)):
                 self.announce()
         else:
             leg = leg._replace(phase=phase)
@@ -418,6 +419,8 @@ class _Turn:
             leg = leg._replace(app=app, alone=leg.alone or (leg.phase is Phase.UP and _is_purpose(app)))
         if leg is not before:
             self.put(leg)
+            if leg.alone:
+                self.announce()
 
     def varset(self, body: ari.ChannelVarset, leg: Leg) -> None:
         _VARIABLES[body.variable](self, leg, body)
@@ -720,7 +723,7 @@ class _Turn:
         channel_id = body.target if body.target_kind == "channel" else None
         bridge = body.target if body.target_kind == "bridge" else None
         leg = self.legs.get(channel_id) if channel_id is not None else None
-        channel = leg.channel if leg is not None else None
+        channel = leg.channel if leg is not None else self.text(body.channel) if body.channel is not None else None
         running = next(
             (tape for tape in self.life.tapes if tape.how == "ari" and tape.name == name and tape.result is None), None
         )

@@ -1,0 +1,113 @@
+"""Channels that the PBX itself calls: ARI's, AMI's and the CLI's originate.
+
+`traces/originated_into_app.jsonl` is one call of a live Asterisk 22.10.1, shortened: `Local/7001@from-internal` is
+originated into a Stasis application that never does anything with it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from actors.call import events as ari
+from actors.call.belonging import Correlation
+from actors.call.correlation import correlate
+from actors.call.events import Channel, Event
+from actors.call.replay import Replay
+from conf.settings import Bounds, Settings
+
+LINES = (Path(__file__).parent / "traces" / "originated_into_app.jsonl").read_bytes().splitlines()
+
+
+def _said(run: Replay, lines: list[bytes]) -> list[tuple[str, str | None]]:
+    return [(message.operation, message.call_id) for line in lines for message in run.feed(line)]
+
+
+def test_told_while_it_lasts() -> None:
+    """The call is told as soon as somebody is in an application, and finished with its last channel."""
+    run = Replay("pbx1", Settings())
+    ends = next(index for index, line in enumerate(LINES) if b"ChannelDestroyed" in line)
+    assert _said(run, LINES[:ends]) == [("received-call", "1795348191.730")]
+    assert list(run.calls) == ["1795348191.730"]
+    assert _said(run, LINES[ends:]) == [("finished-call", "1795348191.730")]
+    assert not run.calls
+    assert not run.world.correlation.channels
+    assert not run.world.correlation.groups
+
+
+def test_account() -> None:
+    """Both halves of the pair were alone in an application, and are legs of one answered call."""
+    run = Replay("pbx1", Settings())
+    last = [message for line in LINES for message in run.feed(line)][-1]
+    data = orjson.loads(last.body)["data"]
+    assert (data["origin"], data["disposition"], data["answered"], data["cause"]["code"]) == (
+        "100",
+        "ANSWERED",
+        True,
+        16,
+    )
+    assert [leg["channel"][-2:] for leg in data["legs"]] == [";1", ";2"]
+    assert [(one["channel"][-2:], one["dst_channel"], one["billsec"]) for one in data["segments"]] == [
+        (";1", None, 3),
+        (";2", None, 3),
+    ]
+
+
+def test_told_at_the_end_at_the_latest() -> None:
+    """Without the Dial that says that it was originated, the call is told with its last channel."""
+    run = Replay("pbx1", Settings())
+    lines = [line for line in LINES if b'"type":"Dial"' not in line]
+    said = _said(run, lines)
+    assert said == [("received-call", "1795348191.730"), ("finished-call", "1795348191.730")]
+    assert not run.world.correlation.groups
+
+
+def _fold(*happened: Event) -> tuple[Correlation, set[str]]:
+    state, calls = Correlation.new(), set[str]()
+    for n, event in enumerate(happened, 1):
+        state, routed, _ = correlate(state, event, n, Bounds())
+        calls |= {one.call_id for one in routed}
+    return state, calls
+
+
+def _originate(channel: Channel, asker: str) -> tuple[Event, ...]:
+    first = channel._replace(state="Down", app="", connected="")
+    shown = first._replace(app="AppDial2", connected=asker)
+    # Asterisk shows who asked in the first snapshot only; then the caller id that was asked for takes its place.
+    later = shown._replace(connected="999", number="999")
+    return (
+        ari.ChannelCreated(1, first),
+        ari.ChannelDialplan(1, shown, "AppDial2", "(Outgoing Line)"),
+        ari.ChannelCallerId(1, later),
+        ari.Dial(1, None, later, "", "x", None),
+    )
+
+
+def test_on_behalf_of_another(channel: Callable[..., Channel]) -> None:
+    """A channel that is originated on behalf of another belongs to that one's call, before any bridge says so."""
+    caller = channel("a", number="79031112233")
+    state, calls = _fold(ari.ChannelCreated(1, caller), *_originate(channel("b"), "79031112233"))
+    assert state.channels["b"].call == "a"
+    assert calls == {"a"}
+
+
+def test_on_behalf_of_nobody(channel: Callable[..., Channel]) -> None:
+    """A channel that is originated for nobody has a call of its own at once."""
+    state, calls = _fold(ari.ChannelCreated(1, channel("a")), *_originate(channel("b"), ""))
+    assert state.channels["b"].call == "b"
+    assert calls == {"a", "b"}
+
+
+def test_on_behalf_of_one_of_many(channel: Callable[..., Channel]) -> None:
+    """Where two calls have the number on whose behalf it is, nothing is guessed: a bridge will tell."""
+    both = (ari.ChannelCreated(1, channel(key, number="100")) for key in "ac")
+    state, calls = _fold(*both, *_originate(channel("b"), "100"))
+    assert state.channels["b"].call is None
+    assert calls == {"a", "c"}
+
+
+def test_perhaps_on_behalf_of_who_has_no_number(channel: Callable[..., Channel]) -> None:
+    """A channel without a number in an application may be who asked: nothing is guessed."""
+    held = channel("a", app="Stasis", state="Up")._replace(number="")
+    state, _ = _fold(ari.ChannelCreated(1, held), *_originate(channel("b"), ""))
+    assert state.channels["b"].call is None
