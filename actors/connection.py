@@ -24,7 +24,7 @@ from actors.call.events import milliseconds
 from actors.messages import Doubted, JournalNeeded, JournalReaches, LinkChanged, SnapshotTaken, TakeSnapshot
 from actors.rate import Rate
 from actors.worker import WorkerActor
-from supervision.messages import Peer, Place, Start
+from supervision.messages import Identity, Peer, Place, Start
 from wire.ari.client import AriLink
 from wire.ari.errors import AriError
 from wire.ari.rest import AriRest
@@ -63,6 +63,8 @@ class ConnectionActor(WorkerActor):
         self._events = 0
         self._last_frame: tuple[int, bytes] | None = None
         self._is_up = False
+        self._told: LinkChanged | None = None
+        self._recovery: Identity | None = None
         self._looking = asyncio.Lock()
         self._settled: frozenset[str] = frozenset()
         """Channels that were Up in the last snapshot."""
@@ -83,6 +85,14 @@ class ConnectionActor(WorkerActor):
         # The last rows first, then the doorbell for them: Switchboard stops after us and folds what there is.
         self._journal.close()
         super().main_returned()
+
+    def peers_changed(self) -> None:
+        # A new Recovery knows of no link, and would look at nothing until the next one.
+        recovery = self.peer(RECOVERY)
+        if recovery != self._recovery:
+            self._recovery = recovery
+            if recovery is not None and self._told is not None:
+                self.say("link", self._told)
 
     def details(self) -> dict[str, Any]:
         health = self._journal.health()
@@ -193,6 +203,7 @@ class ConnectionActor(WorkerActor):
 
     def from_loop_LinkChanged(self, message: LinkChanged) -> None:
         self._connected.set(1 if message.up else 0)
+        self._told = message
         self.say("link", message)
 
     def from_loop_SnapshotTaken(self, message: SnapshotTaken) -> None:
