@@ -25,6 +25,31 @@ class Stretch(NamedTuple):
     sent: Sequence[bytes]
 
 
+def verdict(
+    bodies: Sequence[bytes],
+    rows: Sequence[Row],
+    replayed: Iterable[bytes],
+    links: Sequence[Stretch],
+    server: str,
+    was_returned: bool = False,
+) -> list[str]:
+    """All violations.
+
+    Args:
+        bodies: what the consumer got, in this order, copies and all.
+        rows: the journal.
+        replayed: bodies of the messages that a replay of the exported journal gives.
+        links: what went over the wire of the PBX.
+        server: the PBX's name.
+        was_returned: some messages came back as unroutable for a time: order is promised among the others.
+    """
+    streams, wrong = consumed(bodies)
+    wrong += (complete if was_returned else in_order)(streams)
+    wrong += as_replayed(streams, replayed)
+    wrong += received(links, rows)
+    return wrong + told(streams, rows, server)
+
+
 def consumed(bodies: Iterable[bytes]) -> tuple[Streams, list[str]]:
     """What a consumer has after dropping ids that it knows, by stream in the order of arrival; and violations."""
     seen: dict[str, bytes] = {}
@@ -59,7 +84,7 @@ def in_order(streams: Streams) -> list[str]:
     return wrong
 
 
-def same_set(streams: Streams) -> list[str]:
+def complete(streams: Streams) -> list[str]:
     """Sequences 1 … n, each once, in any order: where something was returned as unroutable for a time."""
     return in_order({stream: sorted(messages, key=_sequence) for stream, messages in streams.items()})
 

@@ -74,8 +74,8 @@ class Result:
     """Bodies, as the consumer got them."""
     rows: tuple[Row, ...]
     """The journal."""
-    exported: tuple[bytes, ...]
-    """The journal as `replay` reads it."""
+    replayed: tuple[bytes, ...]
+    """Bodies that a replay of the exported journal gives."""
     links: tuple[checker.Stretch, ...]
     steps: int
 
@@ -347,15 +347,10 @@ class Lab:
         reader.close()
         self.happened["rows.lost"] += sum(row.kind == Kind.LOST for row in rows)
         links = tuple(checker.Stretch(link.number, tuple(link.sent)) for link in self.pbx.links)
-        wrong = self.wrong
-        streams, found = checker.consumed(self.broker.received)
-        wrong += found
-        returned = self.happened["broker.return"] > 0
-        wrong += (checker.same_set if returned else checker.in_order)(streams)
         replay = Replay(PBX, self.settings)
-        wrong += checker.as_replayed(streams, [message.body for line in exported for message in replay.feed(line)])
-        wrong += checker.received(links, rows)
-        wrong += checker.told(streams, rows, PBX)
+        replayed = [message.body for line in exported for message in replay.feed(line)]
+        returned = self.happened["broker.return"] > 0
+        wrong = self.wrong + checker.verdict(self.broker.received, rows, replayed, links, PBX, returned)
         wrong += self._memory()
         if states is not None and not wrong:
             wrong += self._states(states, replay.calls)
@@ -370,7 +365,7 @@ class Lab:
             digest.hexdigest(),
             tuple(self.broker.received),
             tuple(rows),
-            tuple(exported),
+            tuple(replayed),
             links,
             self.clock.steps,
         )

@@ -162,7 +162,8 @@ class Mail:
         self.doubling = 0.0
         """Share of messages that come twice."""
         self.delay_ms = 0
-        """Longest extra delay; messages may then overtake each other."""
+        """Longest extra delay. What one process says to another keeps its order, as over one TCP connection."""
+        self._due: dict[tuple[Identity, Identity], int] = {}
 
     def post(self, author: Identity, to: Identity, body: Any) -> None:
         """Send. It is dropped if its addressee is another incarnation by then."""
@@ -179,7 +180,9 @@ class Mail:
             if self.delay_ms and self._luck.random() < 0.5:
                 happened["mail.delayed"] += 1
                 delay += self._luck.random() * self.delay_ms
-            self._lab.clock.after(delay, lambda: self._deliver(author, to, body))
+            now = self._lab.clock.now
+            due = self._due[author, to] = max(self._due.get((author, to), 0), now + round(delay))
+            self._lab.clock.after(due - now, lambda: self._deliver(author, to, body))
 
     def _deliver(self, author: Identity, to: Identity, body: Any) -> None:
         machine = self._lab.machines.get(to.place)

@@ -80,6 +80,8 @@ class ConnectionMachine(Machine):
         self._timer = 0
         self._stopping = False
         self._driving = False
+        self._told: LinkChanged | None = None
+        self._recovery: Identity | None = None
         self._orders: list[TakeSnapshot] = []
         self._settled: frozenset[str] = frozenset()
         self._doubted: frozenset[str] = frozenset()
@@ -152,15 +154,26 @@ class ConnectionMachine(Machine):
                 told: dict[str, Any] = {"generation": self._links, "app": "arimon", "last_row_ms": self._last_row_ms}
                 self._last_row_ms = None
                 self._append(Kind.LINK_UP, told)
-                self.say("link", LinkChanged(True, self._links))
+                self._say_link(LinkChanged(True, self._links))
             case ari.AnnounceDown(why, detail, heard):
                 silent_ms = round((self.lab.clock.seconds - max(heard, self._heard)) * 1000)
                 told = {"reason": why.value, "detail": detail, "last_data_ms": self.lab.clock.wall - silent_ms}
                 told["behind_ms"] = 0
                 self._append(Kind.LINK_DOWN, told)
-                self.say("link", LinkChanged(False, self._links))
+                self._say_link(LinkChanged(False, self._links))
             case ari.Unforeseen():
                 self.lab.happened["link.unforeseen"] += 1
+
+    def _say_link(self, changed: LinkChanged) -> None:
+        self._told = changed
+        self.say("link", changed)
+
+    def peers_changed(self) -> None:
+        recovery = self.peer(RECOVERY)
+        if recovery != self._recovery:
+            self._recovery = recovery
+            if recovery is not None and self._told is not None:
+                self.say("link", self._told)
 
     def _tick(self, number: int) -> None:
         if number != self._timer:

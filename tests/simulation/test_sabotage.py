@@ -1,0 +1,159 @@
+"""The checker finds what it is there to find: a good run, spoilt on purpose, fails; and so does a spoilt product."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+from unittest import mock
+
+import orjson
+import pytest
+
+from actors.messages import OutcomesCame
+from actors.outgoing import Outgoing
+from tests.simulation import checker
+from tests.simulation.faults import Fault
+from tests.simulation.lab import Result, run
+from tests.simulation.roles import PBX
+from tests.simulation.shrink import shortest
+from wire.ari.session import Down
+from wire.store.journal import JournalWriter
+from wire.store.row import Kind, Row
+
+GOOD = 4
+CUT = Fault(1, 6_000, "link-cut", (Down.LOST,))
+BAD = [Fault(2, at, kind, given) for at, kind, given in ((4_000, "broker-nack", (9,)), (9_000, "broker-forget", (3,)))]
+
+
+@pytest.fixture(scope="module")
+def good() -> Result:
+    """A run with a gap, in which nothing is wrong."""
+    result = run(GOOD, [CUT])
+    assert not result.wrong
+    assert len(result.received) > 15
+    return result
+
+
+def judged(result: Result, received: Sequence[bytes] | None = None, rows: Sequence[Row] | None = None) -> list[str]:
+    """The verdict on a run that was spoilt."""
+    return checker.verdict(
+        result.received if received is None else received,
+        result.rows if rows is None else rows,
+        result.replayed,
+        result.links,
+        PBX,
+    )
+
+
+def changed(body: bytes, **values: object) -> bytes:
+    """A message with other fields."""
+    return orjson.dumps(orjson.loads(body) | values)
+
+
+def test_a_good_run_is_called_good(good: Result) -> None:
+    """And copies under one id do no harm."""
+    assert judged(good) == []
+    assert judged(good, [body for body in good.received for _ in range(2)]) == []
+
+
+def test_every_single_message_that_is_dropped_is_missed(good: Result) -> None:
+    """Whichever it is, the last of its stream too."""
+    for index in range(len(good.received)):
+        assert judged(good, good.received[:index] + good.received[index + 1 :])
+
+
+def test_two_messages_that_are_swapped_are_noticed(good: Result) -> None:
+    """Any two neighbours of one stream."""
+    streams: dict[str, list[int]] = {}
+    for index, body in enumerate(good.received):
+        streams.setdefault(orjson.loads(body)["stream"], []).append(index)
+    swapped = 0
+    for places in streams.values():
+        for one, other in pairwise(places):
+            received = list(good.received)
+            received[one], received[other] = received[other], received[one]
+            assert any("out of order" in sentence for sentence in judged(good, received))
+            swapped += 1
+    assert swapped > 5
+
+
+def test_a_new_id_is_noticed(good: Result) -> None:
+    """A message under another id than a replay gives is another message."""
+    received = [changed(good.received[0], message_id="01a20275-0000-7000-8000-000000000000"), *good.received[1:]]
+    assert any("message_id" in sentence for sentence in judged(good, received))
+
+
+def test_a_double_under_a_second_id_is_noticed(good: Result) -> None:
+    """A consumer that drops ids it has seen would take it for news."""
+    second = changed(good.received[-1], message_id="01a20275-0000-7000-8000-000000000000")
+    assert any("2 message ids" in sentence for sentence in judged(good, [*good.received, second]))
+
+
+def test_one_id_with_two_contents_is_noticed(good: Result) -> None:
+    """Of which a consumer would drop one."""
+    second = changed(good.received[-1], degraded=True)
+    assert any("two contents" in sentence for sentence in judged(good, [*good.received, second]))
+
+
+def test_a_gap_that_is_hidden_is_noticed(good: Result) -> None:
+    """A `monitoring-gap` that never came, though nothing of its stream is missed."""
+    streams, _ = checker.consumed(good.received)
+    assert checker.told(streams, good.rows, PBX) == []
+    own = f"pbx:{PBX}"
+    streams[own] = [each for each in streams[own] if each["operation"]["type"] != "monitoring-gap"]
+    assert any("no monitoring-gap" in sentence for sentence in checker.told(streams, good.rows, PBX))
+
+
+def test_frames_that_vanish_are_noticed(good: Result) -> None:
+    """A frame that was sent and is neither journalled nor in a hole that the journal tells of."""
+    frames = [row.n for row in good.rows if row.kind == Kind.FRAME]
+    for n in frames[:: max(1, len(frames) // 20)]:
+        spoilt = [row for row in good.rows if row.n != n]
+        following = next((row for row in good.rows if row.n > n), None)
+        if following is not None and following.kind == Kind.FRAME:
+            assert checker.received(good.links, spoilt)
+    without_link_rows = [row for row in good.rows if row.kind not in (Kind.LINK_DOWN, Kind.LINK_UP)]
+    assert checker.received(good.links, without_link_rows)
+
+
+_outcomes_came = Outgoing.outcomes_came
+_commit = JournalWriter._commit
+
+
+def _take_failures_for_confirms(self: Outgoing, outcomes: OutcomesCame, generation: int, now: int) -> None:
+    told = OutcomesCame(outcomes.confirmed + outcomes.failed, (), outcomes.returned)
+    _outcomes_came(self, told, generation, now)
+
+
+def _never_doubt(self: JournalWriter, rows: list[Any]) -> None:
+    self._in_doubt = False
+    _commit(self, rows)
+
+
+SPOILT = {
+    "a nacked message counts as confirmed": (Outgoing, "outcomes_came", _take_failures_for_confirms, BAD),
+    "a commit in doubt is done again": (
+        JournalWriter,
+        "_commit",
+        _never_doubt,
+        [Fault(1, 2_000, "disk", ("journal", "doubt", 8_000))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_spoilt_product_fails(name: str) -> None:
+    """A fault put into the product is found by a run, and not only by its own tests."""
+    owner, method, spoilt, schedule = SPOILT[name]
+    assert not any(run(seed, schedule).wrong for seed in range(1, 6))
+    with mock.patch.object(owner, method, spoilt):
+        assert any(run(seed, schedule).wrong for seed in range(1, 6))
+
+
+def test_the_shortest_schedule_is_found() -> None:
+    """Of many lines, the two that it takes are left."""
+    schedule = [Fault(number, number, "crash", ("publisher",)) for number in range(1, 31)]
+
+    def fails(part: Sequence[Fault]) -> bool:
+        return {7, 23} <= {fault.number for fault in part}
+
+    assert [fault.number for fault in shortest(schedule, fails)] == [7, 23]
