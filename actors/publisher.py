@@ -148,9 +148,9 @@ class PublisherActor(WorkerActor):
         for owner in self._owners:
             self.say(f"sink {owner}", SinkChanged(state))
 
-    def query_recent(self, limit: int) -> list[str]:
+    def query_recent(self, count: int) -> list[str]:
         """The last messages given to the sink, oldest first."""
-        return [body.decode() for body in list(self._recent)[-limit:]]
+        return [body.decode() for body in list(self._recent)[-count:]]
 
 
 @dataclass(frozen=True, slots=True)
