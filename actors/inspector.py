@@ -5,6 +5,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, cast
+from uuid import uuid4
 
 import orjson
 import yaml
@@ -17,7 +18,7 @@ from conf.load import show
 from conf.settings import Settings
 from supervision.messages import Identity, Place
 from wire.control import api
-from wire.control.server import RESTART_SECONDS
+from wire.control.server import RECONCILE_SECONDS, RESTART_SECONDS
 
 ROOT = Place("root", None)
 
@@ -25,6 +26,8 @@ _RECENT = 200
 """Messages looked through for those of one call."""
 _TRACE_EVERY = 0.2
 """Seconds between two looks at what was traced."""
+_LOOK_EVERY = 0.1
+"""Seconds between two questions whether the looks of a reconciliation are folded."""
 _LAST_WORD = 0.1
 """Seconds that Monitor's answer has to leave before it is restarted."""
 
@@ -192,7 +195,7 @@ class Inspector(api.Backend):
     # --- messages, rows, reports --------------------------------------------------------------------------------------
 
     async def messages(self, limit: int) -> list[dict[str, Any]]:
-        bodies = await self._monitor.ask(Place("publisher", None), "recent", limit=limit)
+        bodies = await self._monitor.ask(Place("publisher", None), "recent", count=limit)
         return [orjson.loads(body) for body in bodies]
 
     async def outbox_redrive(self, pbx: str | None) -> api.Done:
@@ -233,6 +236,35 @@ class Inspector(api.Backend):
 
     async def journal(self, pbx: str | None) -> list[api.JournalStatus]:
         return [await self._monitor.ask(Place("switchboard", name), "journal") for name in self._names(pbx)]
+
+    async def gaps(self, pbx: str | None) -> list[api.Gap]:
+        found: list[api.Gap] = []
+        for name in self._names(pbx):
+            found.extend(await self._monitor.ask(Place("switchboard", name), "gaps"))
+        return sorted(found, key=lambda gap: gap["from_ms"])
+
+    async def reconcile(self, pbx: str | None, dry_run: bool) -> list[api.Reconciled]:
+        return list(await asyncio.gather(*(self._reconcile(name, dry_run) for name in self._names(pbx))))
+
+    async def _reconcile(self, pbx: str, dry_run: bool) -> api.Reconciled:
+        """Order two looks (a dry run needs one), and wait until Switchboard has folded them."""
+        name = f"reconcile-{uuid4().hex}"
+        if not await self._monitor.ask(Place("recovery", None), "reconcile", pbx=pbx, name=name, dry_run=dry_run):
+            raise api.Refused(f"there is no link to {pbx}; when there is one, it is reconciled by itself")
+        until = asyncio.get_running_loop().time() + RECONCILE_SECONDS - 1
+        while asyncio.get_running_loop().time() < until:
+            outcome = await self._monitor.ask(Place("switchboard", pbx), "outcome", name=name)
+            if outcome is not None and outcome["nth"] == 2:
+                return {
+                    "pbx": pbx,
+                    "dry_run": dry_run,
+                    "channels": outcome["channels"],
+                    "adopted": list(outcome["adopted"]),
+                    "corrected": list(outcome["corrected"]),
+                    "ended": list(outcome["ended"]),
+                }
+            await asyncio.sleep(_LOOK_EVERY)
+        raise api.Unanswered(f"{pbx} did not say what it is doing, or what it said was not folded in time")
 
     def _names(self, pbx: str | None) -> list[str]:
         names_ = [each.name for each in self._settings.pbx]

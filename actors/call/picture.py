@@ -25,6 +25,7 @@ class Picture(NamedTuple):
     """A snapshot, read."""
 
     name: str
+    purpose: str
     nth: int
     asked_ms: int
     answered_ms: int
@@ -79,6 +80,7 @@ def read(row: Row) -> Picture:
         startup = startup_ms = None
     return Picture(
         str(body["id"]),
+        str(body["purpose"]),
         int(body["nth"]),
         int(body["asked_ms"]),
         int(body["answered_ms"]),

@@ -15,7 +15,8 @@ snapshot shows of a silent channel is news; what it shows of one that has spoken
   more), else when two looks show it and no event came; never when its ChannelDestroyed came;
 - a silent channel is *corrected* at the first look after a gap, else when two looks show the same and no event came;
 - a channel is *ended* when two looks lack it and no event of it came between;
-- two looks are of one link, and at least `SETTLED_MS` apart, from the answer of one to the question of the next.
+- two looks are of one link, and at least `SETTLED_MS` apart, from the answer of one to the question of the next; a
+  first look that comes sooner (an operator's) begins a new pair.
 
 A PBX that began anew in between (another `startup_time`) has none of the old channels: they end at the first look.
 
@@ -99,7 +100,7 @@ class Look(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a look, or two of one name, came to: the answer to `arimon-ctl reconcile`."""
+    """What an operator's look, or two of one name, came to: the answer to `arimon-ctl reconcile`."""
 
     name: str
     """The snapshot's id."""
@@ -333,9 +334,10 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
         outcome = told.outcome(picture, 2, None)
         return Found(correlation, watch._replace(outcome=outcome), [], picture.reports, [])
     before = watch.look
-    if before is not None and picture.asked_ms - before.answered_ms < SETTLED_MS:
+    settled = before is not None and picture.asked_ms - before.answered_ms >= SETTLED_MS
+    if before is not None and not settled and picture.nth == 2:
         return Found(correlation, watch, [], picture.reports, [])
-    ended, adopted, corrected = diff.due(before)
+    ended, adopted, corrected = diff.due(before, settled)
     told = _Telling(correlation, row.n, bounds)
     told.reports += picture.reports
     told.tell(diff.story(ended, adopted, corrected))
@@ -353,7 +355,7 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
         startup=picture.startup or watch.startup,
         silent=pmap(dict.fromkeys(sorted(doubtful), 1)),
         look=look,
-        outcome=told.outcome(picture, picture.nth, watch.outcome),
+        outcome=told.outcome(picture, picture.nth, watch.outcome) if picture.purpose == "operator" else watch.outcome,
     )
     said: list[Gap] = []
     clean_ms = watch.clean_ms
@@ -363,7 +365,7 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
         assert before is not None
         watch = watch._replace(gap=Gap(max(clean_ms or up_ms, up_ms), before.answered_ms, AUDIT))
     watch = told.noted(watch)
-    if before is not None and watch.gap is not None:
+    if settled and watch.gap is not None:
         gap = watch.gap
         if gap.from_ms is None and gap.adopted:
             oldest = min(picture.seen[key].created_ms for key in adopted) if adopted else up_ms
@@ -400,7 +402,7 @@ class _Diff:
             return True
         return channel.app not in NO_PLAN and track is not None and track.shown.app != channel.app
 
-    def due(self, before: Look | None) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    def due(self, before: Look | None, settled: bool) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
         """What may be concluded now: channels to end, to adopt and to correct."""
         watch, picture = self._watch, self._picture
         silent = watch.silent
@@ -417,7 +419,7 @@ class _Diff:
             if watch.gap is not None and watch.gap.from_ms is not None:
                 adopted |= {key for key in self.unknown if picture.seen[key].created_ms < self._up_ms}
                 corrected |= {key for key in self.changed if key in silent}
-        else:
+        elif settled:
             ended |= {key for key in self.missing & before.missing if key in silent}
             adopted |= self.unknown & before.unknown
             corrected |= {key for key in self.changed & before.changed if key in silent}

@@ -19,9 +19,11 @@ import pytest
 
 from actors.call.events import milliseconds
 from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
+from wire.control.api import Reconciled
 from wire.store.row import Kind
 
 TRAFFIC = ("--mix", "ordinary", "--every", "0.25", "--loop", "forever", "--shuffle", "7")
+KINDS = ("adopted", "corrected", "ended")
 SLACK_MS = 250
 """Between our asking for a fault and its happening, and the like."""
 
@@ -212,6 +214,38 @@ def test_events_lost_under_a_live_link(daemon: Daemon, simulator: Simulator, pbx
     wait_for(lambda: len({one["to"] for one in gaps(daemon)}) > before, "further looks")
     same_calls(daemon, pbx)
     finish(daemon, simulator)
+
+
+def differences(found: Reconciled) -> dict[str, list[str]]:
+    return {"adopted": sorted(found["adopted"]), "corrected": sorted(found["corrected"]), "ended": sorted(found["ended"])}  # fmt: skip  # noqa: E501
+
+
+def test_an_operator_reconciles(tmp_path: Path, simulator: Simulator, pbx: Pbx) -> None:
+    """A dry run says what is amiss and changes nothing; without it that is mended, and `gaps` lists what was told."""
+    daemon = Daemon(tmp_path / "daemon", [simulator.pbx()], recovery={"audit_interval": 600})
+    try:
+        daemon.start()
+        many_calls(daemon)
+        pbx.fault("drop")
+        told_gap(daemon, "lost", len(gaps(daemon)))  # after its second look the next one is far away
+        pbx.fault("lose", events=400)
+        wait_for(lambda: daemon.client.reconcile(dry_run=True)[0]["adopted"], "calls began unseen")
+        pbx.fault("pause")
+        before = daemon.messages()
+        [dry] = daemon.client.reconcile("pbx1", dry_run=True)
+        assert dry["dry_run"]
+        assert dry["adopted"]
+        assert daemon.messages() == before
+        [done] = daemon.client.reconcile("pbx1")
+        assert differences(done) == differences(dry)
+        assert differences(daemon.client.reconcile(dry_run=True)[0]) == {one: [] for one in KINDS}
+        pbx.fault("resume")
+        same_calls(daemon, pbx)
+        listed = [(one["reason"], one["adopted"], one["to_ms"]) for one in daemon.client.gaps()]
+        assert listed == [(one["reason"], one["adopted"], milliseconds(one["to"])) for one in gaps(daemon)]
+        finish(daemon, simulator)
+    finally:
+        daemon.end()
 
 
 def test_another_took_our_name(daemon: Daemon, simulator: Simulator, pbx: Pbx) -> None:

@@ -271,7 +271,7 @@ class Gap(TypedDict):
     ended: list[str]
     """Call ids."""
     inferred: int
-    """Messages inferred from the snapshot."""
+    """Events inferred; each may make some messages, or none."""
     rows_lost: int
 
 

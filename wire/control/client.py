@@ -45,6 +45,9 @@ from wire.control.api import (
 TIMEOUT_SECONDS = 8.0
 """Longer than the server's own limit, so that its plain word comes first."""
 
+RECONCILE_SECONDS = 50.0
+"""Longest wait for a reconciliation, above the daemon's own limit."""
+
 RESTART_SECONDS = 70.0
 """The same of a restart."""
 
@@ -120,7 +123,8 @@ class ControlClient:
         return cast(Done, self.ask("POST", "/resume", path=path))
 
     def reconcile(self, pbx: str | None = None, dry_run: bool = False) -> list[Reconciled]:
-        return cast(list[Reconciled], self.ask("POST", "/reconcile", pbx=pbx, dry_run=dry_run))
+        answer = self.ask("POST", "/reconcile", seconds=RECONCILE_SECONDS, pbx=pbx, dry_run=dry_run)
+        return cast(list[Reconciled], answer)
 
     def outbox(self) -> list[OutboxStatus]:
         return cast(list[OutboxStatus], self.ask("GET", "/outbox"))

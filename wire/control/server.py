@@ -40,6 +40,9 @@ ANSWER_SECONDS = 5.0
 RESTART_SECONDS = 60.0
 """Time that a restart has to be complete: a process stops in order, and a Switchboard folds its journal again."""
 
+RECONCILE_SECONDS = 40.0
+"""Time that a reconciliation has: two looks at the PBX, `recovery.second_look` apart, and folding them."""
+
 READER_SECONDS = 30.0
 """A stream's reader that takes no line for this long is cut off."""
 
@@ -102,7 +105,13 @@ ROUTES = (
     Route("POST", "/resume", _PATH, lambda b, a: b.resume(a["path"])),
     Route("POST", "/kill", _PATH, lambda b, a: b.kill(a["path"])),
     Route("POST", "/restart", _PATH, lambda b, a: b.restart(a["path"]), seconds=RESTART_SECONDS),
-    Route("POST", "/reconcile", {**_PBX, "dry_run": Kind.FLAG}, lambda b, a: b.reconcile(a["pbx"], a["dry_run"])),
+    Route(
+        "POST",
+        "/reconcile",
+        {**_PBX, "dry_run": Kind.FLAG},
+        lambda b, a: b.reconcile(a["pbx"], a["dry_run"]),
+        seconds=RECONCILE_SECONDS,
+    ),
     Route("GET", "/outbox", {}, lambda b, a: b.outbox()),
     Route("POST", "/outbox/redrive", _PBX, lambda b, a: b.outbox_redrive(a["pbx"])),
     Route("GET", "/quarantine", _PBX, lambda b, a: b.quarantine(a["pbx"])),

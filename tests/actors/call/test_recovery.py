@@ -392,13 +392,25 @@ def test_two_looks_too_close_conclude_nothing(told: Told, caller: Channel) -> No
     told.row(7, 17 * SECOND, Kind.LINK_DOWN, DOWN)
     told.row(8, 18 * SECOND, Kind.LINK_UP, UP)
     told.row(9, 19_000, Kind.SNAPSHOT, look(19_000, []))
-    told.row(10, 21_009, Kind.SNAPSHOT, look(21_009, []))
+    told.row(10, 21_009, Kind.SNAPSHOT, look(21_009, [], nth=2))
     assert (list(told.run.calls), told.gaps) == (["a"], [])
-    told.row(11, 21_010, Kind.SNAPSHOT, look(21_010, []))
+    told.row(11, 21_010, Kind.SNAPSHOT, look(21_010, [], nth=2))
     assert not told.run.calls
     [gap] = told.gaps
     assert gap["ended"] == ["a"]
     assert milliseconds(told.finished("a")["ended_at"]) == 17_000
+
+
+def test_a_first_look_that_comes_soon_begins_a_new_pair(told: Told, caller: Channel) -> None:
+    """An operator's, say, just after an audit: what it shows is concluded two seconds later, not at once, not never."""
+    call_under_way(told, caller)
+    told.row(7, 16_500, Kind.SNAPSHOT, look(16_500, [], id="mine", purpose="operator"))
+    assert list(told.run.calls) == ["a"]
+    told.row(8, 18_600, Kind.SNAPSHOT, look(18_600, [], id="mine", purpose="operator", nth=2))
+    assert not told.run.calls
+    outcome = told.run.world.watch.outcome
+    assert outcome is not None
+    assert outcome.ended == ("a",)
 
 
 def test_a_channel_that_speaks_between_two_looks_lives(told: Told, caller: Channel) -> None:
@@ -529,7 +541,7 @@ def test_a_dry_run_changes_nothing(told: Told, caller: Channel, channel: Callabl
     call_under_way(told, caller)
     world, calls, count = told.run.world, dict(told.run.calls), len(told.messages)
     other = channel("z", created=stamp(16 * SECOND), state="Up", app="Echo")
-    told.row(7, 20 * SECOND, Kind.SNAPSHOT, look(20 * SECOND, [other], id="try", dry_run=True))
+    told.row(7, 20 * SECOND, Kind.SNAPSHOT, look(20 * SECOND, [other], id="try", purpose="operator", dry_run=True))
     outcome = told.run.world.watch.outcome
     assert outcome is not None
     assert (outcome.name, outcome.channels, outcome.adopted, outcome.corrected, outcome.ended) == (
