@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Daemon, Simulator, assert_complete, by_stream, replayed, wait_for
-from tests.spine.tools import fault, finish, pbx_status, problems, restarts, wait_for_messages
+from tests.spine.tools import CALM, fault, finish, pbx_status, problems, restarts, wait_for_messages
 from wire.store.row import Kind
 
 TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
@@ -22,7 +22,7 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
 
 @pytest.fixture
 def daemon(tmp_path: Path, simulator: Simulator) -> Iterator[Daemon]:
-    made = Daemon(tmp_path / "daemon", [simulator.pbx()])
+    made = Daemon(tmp_path / "daemon", [simulator.pbx()], supervision=CALM)
     made.start()
     yield made
     made.end()
@@ -55,7 +55,7 @@ def test_a_dropped_link_is_taken_up_again(daemon: Daemon, simulator: Simulator) 
 
 def test_a_silently_dead_link_is_noticed(tmp_path: Path, simulator: Simulator) -> None:
     """Neither FIN nor data: within `dead_after` it is a disconnect, with the reason in words."""
-    daemon = Daemon(tmp_path / "daemon", [simulator.pbx() | {"dead_after": 1.0}])
+    daemon = Daemon(tmp_path / "daemon", [simulator.pbx() | {"dead_after": 1.0}], supervision=CALM)
     try:
         daemon.start()
         wait_for_messages(daemon)
@@ -99,7 +99,7 @@ def test_a_broken_frame_costs_the_link_and_nothing_else(
     tmp_path: Path, simulator: Simulator, kind: str, reason: str
 ) -> None:
     """What breaks the protocol, or is larger than allowed, closes the link: reconnected, with the reason told."""
-    daemon = Daemon(tmp_path / "daemon", [simulator.pbx() | {"max_frame_bytes": 65536}])
+    daemon = Daemon(tmp_path / "daemon", [simulator.pbx() | {"max_frame_bytes": 65536}], supervision=CALM)
     try:
         daemon.start()
         wait_for_messages(daemon)
@@ -119,8 +119,8 @@ def test_a_broken_frame_costs_the_link_and_nothing_else(
 
 def test_a_name_taken_by_another_is_said_loudly(tmp_path: Path, simulator: Simulator) -> None:
     """A second arimon of the same app silences the first, which says so and does not fight for it."""
-    first = Daemon(tmp_path / "first", [simulator.pbx()])
-    second = Daemon(tmp_path / "second", [simulator.pbx()])
+    first = Daemon(tmp_path / "first", [simulator.pbx()], supervision=CALM)
+    second = Daemon(tmp_path / "second", [simulator.pbx()], supervision=CALM)
     try:
         first.start()
         wait_for_messages(first)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
 from tests.rabbitmq import RabbitMQ, Vhost
-from tests.spine.tools import Queue, finish, problems, restarts, status
+from tests.spine.tools import CALM, Queue, finish, problems, restarts, status
 
 TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
 
@@ -27,6 +27,7 @@ def start(tmp_path: Path, vhost: Vhost) -> Iterator[Start]:
         daemon = Daemon(
             tmp_path / "daemon",
             [simulator.pbx()],
+            supervision=CALM,
             publisher={"sink": "amqp", "form": form},
             rabbitmq={
                 "port": vhost.broker.port,

@@ -12,6 +12,9 @@ from tests.daemon import Daemon, Simulator, wait_for
 from tests.rabbitmq import Vhost
 from wire.control.api import ControlError, PbxStatus, Status
 
+CALM = {"probe_limit": 30.0, "shutdown": 20.0, "stop_timeout": 60.0}
+"""Supervision that takes no process of a busy machine for hung: for tests in which nothing may be restarted."""
+
 
 def fault(simulator: Simulator, name: str, index: int = 0, **arguments: object) -> None:
     """Have a PBX misbehave."""
