@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, cast
@@ -19,6 +20,8 @@ from conf.settings import Settings
 from supervision.messages import Identity, Place
 from wire.control import api
 from wire.control.server import RECONCILE_SECONDS, RESTART_SECONDS
+from wire.store.journal import JournalReader
+from wire.store.row import Position
 
 ROOT = Place("root", None)
 
@@ -28,6 +31,10 @@ _TRACE_EVERY = 0.2
 """Seconds between two looks at what was traced."""
 _LOOK_EVERY = 0.1
 """Seconds between two questions whether the looks of a reconciliation are folded."""
+_FOLLOW_EVERY = 0.2
+"""Seconds between two looks for messages of somebody who follows them."""
+_EXPORT_LINES = 500
+"""Rows of a journal read at once, between which Monitor does other things."""
 _LAST_WORD = 0.1
 """Seconds that Monitor's answer has to leave before it is restarted."""
 
@@ -217,6 +224,49 @@ class Inspector(api.Backend):
         if detail is None:
             raise api.NotFound(f"row {n} of {name} is not in quarantine")
         return detail
+
+    async def follow(self, call_id: str | None, operation: str | None) -> AsyncIterator[bytes]:
+        return self._follow(call_id, operation)
+
+    async def _follow(self, call_id: str | None, operation: str | None) -> AsyncIterator[bytes]:
+        last: int | None = None
+        while True:
+            given = await self._monitor.ask(Place("publisher", None), "given", after=last)
+            if given["missed"]:
+                raise api.Refused(f"{given['missed']} messages went by unseen: there are more than can be followed")
+            last = given["last"]
+            for body in given["bodies"]:
+                message = orjson.loads(body)
+                if call_id not in (None, message["call_id"]) or operation not in (None, message["operation"]["type"]):
+                    continue
+                yield body.encode()
+            await asyncio.sleep(_FOLLOW_EVERY)
+
+    async def journal_export(self, pbx: str, first_n: int | None, last_n: int | None) -> AsyncIterator[bytes]:
+        [name] = self._names(pbx)
+        return self._export(name, first_n, last_n)
+
+    async def _export(self, name: str, first_n: int | None, last_n: int | None) -> AsyncIterator[bytes]:
+        reader = JournalReader(self._settings.state_dir / "pbx" / name / "journal")
+        try:
+            newest = await asyncio.to_thread(reader.range)
+            if newest.first is None or newest.last is None:
+                return
+            after = None if first_n is None else Position(newest.last.uuid, first_n - 1)
+            upto = newest.last if last_n is None else Position(newest.last.uuid, last_n)
+            lines = reader.export(after, upto)
+            while chunk := await asyncio.to_thread(lambda: list(itertools.islice(lines, _EXPORT_LINES))):
+                for line in chunk:
+                    yield line.rstrip(b"\n")
+        finally:
+            reader.close()
+
+    async def quarantine_drop(self, pbx: str, n: int) -> api.Done:
+        [name] = self._names(pbx)
+        dropped = await self._monitor.ask(Place("switchboard", name), "quarantine_drop", n=n)
+        if not dropped:
+            raise api.NotFound(f"row {n} of {name} is not in quarantine")
+        return {"done": f"row {n} of {name} is forgotten; the journal keeps it for as long as its segment"}
 
     async def config(self) -> dict[str, Any]:
         shown: dict[str, Any] = yaml.safe_load(show(self._settings))

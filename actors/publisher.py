@@ -31,7 +31,7 @@ from wire.sink import Outcome, Phase, Sink, SinkState, Verdict
 from wire.store.offers import Offer
 from wire.store.outbox import Entry
 
-_RECENT = 200
+_RECENT = 2000
 """Messages remembered for whoever looks on."""
 _ANSWER_WAIT = 0.005
 """Seconds that the answer to an offer waits for the first outcomes."""
@@ -151,6 +151,19 @@ class PublisherActor(WorkerActor):
     def query_recent(self, count: int) -> list[str]:
         """The last messages given to the sink, oldest first."""
         return [body.decode() for body in list(self._recent)[-count:]]
+
+    def query_given(self, after: int | None) -> dict[str, Any]:
+        """Messages given to the sink since the one with this number (None: from now on), as far as remembered.
+
+        `last` is the number to ask with next; `missed` counts those that are not remembered any more.
+        """
+        recent, last = list(self._recent), int(self._published.value)
+        wanted = 0 if after is None or after > last else last - after
+        return {
+            "last": last,
+            "missed": max(0, wanted - len(recent)),
+            "bodies": [body.decode() for body in recent[len(recent) - min(wanted, len(recent)) :]],
+        }
 
 
 @dataclass(frozen=True, slots=True)

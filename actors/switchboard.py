@@ -454,6 +454,12 @@ class SwitchboardActor(ProcessActor):
                 return {"row": _quarantine_row(self._server, each), "body": body, "traceback": each.traceback}
         return None
 
+    def query_quarantine_drop(self, n: int) -> int:
+        """Forget row `n`, of all calls that could not take it; how many entries there were."""
+        ids = [each.id for each in self._ledger.quarantine.listing(rows=1000) if each.row.n == n]
+        with self._ledger.transaction():
+            return self._ledger.quarantine.drop(ids)
+
     def query_census(self) -> dict[str, int]:
         """Calls that ought to have an actor, and actors that there are."""
         return self._calls.census()
