@@ -31,6 +31,7 @@ from actors.calls import (
     RestartCall,
     StartCall,
 )
+from actors.debug import Debug
 from conf.settings import Settings
 from supervision.reasons import Crash, Reason
 from supervision.reports import Report
@@ -64,6 +65,8 @@ class CallSystem:
         self._reports: list[Report] = []
         self._residents: dict[str, _Resident] = {}
         self._reason: Reason | None = None
+        self._debugs: dict[str, Debug] = {}
+        """Of calls that somebody asked about: their messages are counted from the first question on, as in OTP."""
         self._system = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
         self._mailbox = self._system._systemBase.actorRegistry["System:ExternalRequester"].instance
         self._mailbox.responses = []
@@ -87,6 +90,8 @@ class CallSystem:
         for _attempt in (1, 2):
             resident = self._residents.get(routed.call_id) or self._start(routed.call_id)
             answer = self._ask(resident.address, routed)
+            if self._debugs and (debug := self._debugs.get(routed.call_id)) is not None:
+                _account(debug, routed, answer)
             if isinstance(answer, Folded):
                 if answer.ended:
                     self._forget(routed.call_id)
@@ -107,6 +112,16 @@ class CallSystem:
         answer = self._ask(resident.address, Degrade())
         assert isinstance(answer, Degraded), f"{call_id} did not answer: {answer!r}"
         self.states[call_id] = answer.state
+
+    def replace(self, call_id: str, state: Call) -> None:
+        """Give an active call another state, by way of a successor."""
+        self.states[call_id] = state
+        self.kill(call_id)
+
+    def dismiss(self, call_id: str) -> None:
+        """Forget an active call without a word."""
+        self._ask(self._residents[call_id].address, Dismiss())
+        self._forget(call_id)
 
     def kill(self, call_id: str) -> bool:
         """End a call's actor at once; its supervisor starts a successor. False if there is no such call."""
@@ -135,6 +150,8 @@ class CallSystem:
             The answer; None if nobody has that path, or the question is none for whoever has it.
         """
         kind, _, key = path.partition("/")
+        if kind == "call" and name != "get_state":
+            return self._answer(key, name, arguments)
         address = None
         if kind == "call" and key in self._residents:
             address = self._residents[key].address
@@ -144,6 +161,17 @@ class CallSystem:
             return None
         told = self._ask(address, Enquiry(name, arguments))
         return told.value if isinstance(told, EnquiryAnswered) else None
+
+    def _answer(self, call_id: str, name: str, arguments: dict[str, Any]) -> Any:
+        if call_id in self._residents:
+            debug = self._debugs.setdefault(call_id, Debug())
+        elif (found := self._debugs.pop(call_id, None)) is not None:
+            debug = found  # it has ended, and this is the last of it
+        else:
+            return None
+        if len(self._debugs) > _MOST_DEBUGGED:
+            del self._debugs[next(iter(self._debugs))]
+        return debug.answer(name, arguments)
 
     def generation(self, call_id: str) -> int:
         """Of a call's actor."""
@@ -181,6 +209,8 @@ class CallSystem:
 
     def _forget(self, call_id: str) -> None:
         """The call has ended, and its actor with it."""
+        if (debug := self._debugs.get(call_id)) is not None:
+            debug.end()
         self.states.pop(call_id, None)
         self._prune(self._residents.pop(call_id).address)
 
@@ -230,4 +260,13 @@ class CallSystem:
                 yield reference.instance
 
 
+def _account(debug: Debug, routed: Routed, answer: object) -> None:
+    debug.came(routed.input, "switchboard")
+    if isinstance(answer, Folded):
+        for message in answer.messages:
+            debug.went(message, "outbox")
+
+
+_MOST_DEBUGGED = 1000
+"""Calls whose messages are counted or traced at once; the oldest makes room."""
 _ABSENT = object()

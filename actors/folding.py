@@ -36,6 +36,7 @@ from wire.store.database import translated
 from wire.store.errors import CodecError, StoreUnusable
 from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger, Stage, Suspect
+from wire.store.marks import Phase
 from wire.store.outbox import Entry
 from wire.store.row import Position, Row
 
@@ -73,6 +74,12 @@ class Calls(Protocol):
 
     def restore(self, call_id: str, state: Call) -> None:
         """Put a call of a snapshot back."""
+
+    def replace(self, call_id: str, state: Call) -> None:
+        """Give an active call another state."""
+
+    def dismiss(self, call_id: str) -> None:
+        """Forget an active call without a word."""
 
 
 class Complaints(Protocol):
@@ -118,9 +125,10 @@ class _Batch:
     rejected: int = 0
     unexpected: list[Unexpected] = field(default_factory=list)
     began: int = 0
-    ended: int = 0
+    ended: list[str] = field(default_factory=list)
 
 
+_STREAM = "call:"
 _NOTHING: frozenset[tuple[int, str | None]] = frozenset()
 
 
@@ -161,6 +169,10 @@ class Folding:
         self._singly = 0
         self._since_snapshot = 0
         self._snapshot: Iterator[None] | None = None
+        self._closed: set[str] = set()
+        """Calls that ended in rows that are gone: of these nothing more is said."""
+        self._unknown: dict[str, int] = {}
+        """Calls that began in rows that are gone, and their last sequence."""
         self.waiting = Waiting()
         """Inputs of suspended calls."""
         self._snapshot_due = False
@@ -197,10 +209,10 @@ class Folding:
             self.position = checkpoint
             position = yield from self._load_snapshot()
             yield from self._refold(position, checkpoint)
-        self._batch = _Batch()
+            self._batch = _Batch()
+            self._resume_all()
+            self._catch_up()
         self.restoring = False
-        for call_id in self.waiting:
-            self.resume(call_id)
 
     def _load_snapshot(self) -> Generator[None, None, Position | None]:
         while (info := self._ledger.snapshots.latest_complete()) is not None:
@@ -257,6 +269,40 @@ class Folding:
         following = self._reader.read(checkpoint, 1, _READ_BYTES)
         return following is not None and following.uuid == uuid
 
+    def _catch_up(self) -> None:
+        """See to it that what comes next has the next numbers, also where rows since the snapshot are gone.
+
+        Where none is gone, every state stands at its stream's mark already.
+        """
+        marks = self._ledger.marks.all()
+        own = marks.pop(_own_stream(self._server), None)
+        behind = []
+        if own is not None and own.sequence != self._world.sequence:
+            behind.append(_own_stream(self._server))
+            self._world = self._world._replace(sequence=own.sequence)
+        for stream, mark in marks.items():
+            call_id = stream.removeprefix(_STREAM)
+            call = self._calls.states.get(call_id)
+            if mark.phase is Phase.CLOSED:
+                self._closed.add(call_id)
+            elif call is None and mark.phase is Phase.OPEN:
+                self._unknown[call_id] = mark.sequence
+            elif call is not None and mark.phase is Phase.ENDED:
+                self._closed.add(call_id)
+            elif call is not None and call.sequence != mark.sequence:
+                self._calls.replace(call_id, call.lived(mark.sequence, call.legs, call.life))
+                behind.append(stream)
+        again = [call_id for call_id in self._closed if call_id in self._calls.states]
+        for call_id in again:
+            self._calls.dismiss(call_id)
+        if again:
+            with self._ledger.transaction():
+                self._ledger.marks.close(map(_stream, again))
+        if behind or again or self._unknown:
+            self._log.error(
+                "switchboard.states_behind", streams=behind[:20], ended=again[:20], unknown=list(self._unknown)[:20]
+            )
+
     # --- folding ------------------------------------------------------------------------------------------------------
 
     def fold(self, enough: Callable[[], bool]) -> Committed | None:
@@ -307,11 +353,10 @@ class Folding:
                 self._ledger.move(batch.position, now_ms)
                 entries = self._ledger.outbox.add(batch.messages, now_ms)
                 self._ledger.quarantine.add(batch.suspects, now_ms)
+                self._ledger.marks.move({each.stream: each.sequence for each in batch.messages}, batch.ended)
         except StoreUnusable:
-            # A COMMIT that failed may have been made all the same.
-            with translated(self._ledger.path):
-                if self._ledger.position() != batch.position:
-                    raise
+            if not self._was_made(batch.position, entries):
+                raise
         self.position = batch.position
         self._uncommitted = False
         self._batch = _Batch()
@@ -329,8 +374,17 @@ class Folding:
             batch.rejected,
             tuple(batch.unexpected),
             batch.began,
-            batch.ended,
+            len(batch.ended),
         )
+
+    def _was_made(self, position: Position, entries: list[Entry]) -> bool:
+        """Whether a COMMIT that failed was made all the same. What says no is done again."""
+        with translated(self._ledger.path):
+            if entries:
+                found = self._ledger.outbox.load(entries[-1].id - 1, 1, 1)
+                return bool(found) and found[0] == entries[-1]
+            # An empty batch at the old position may be done twice.
+            return position != self.position and self._ledger.position() == position
 
     def _fold_row(self, uuid: str, row: Row, skip: Collection[tuple[int, str | None]]) -> None:
         if (row.n, None) in skip:
@@ -359,7 +413,12 @@ class Folding:
                 self._deliver(uuid, row, routed)
 
     def _deliver(self, uuid: str, row: Row, routed: Routed) -> None:
+        if routed.call_id in self._closed:
+            return
         known = routed.call_id in self._calls.states
+        if not known and (sequence := self._unknown.pop(routed.call_id, None)) is not None:
+            call = Call.new(routed.call_id, self._server, self._settings)
+            self._calls.restore(routed.call_id, call.lived(sequence, call.legs, call.life))
         folded = self._calls.deliver(routed)
         if not isinstance(folded, Folded):
             reason = folded.reason
@@ -371,7 +430,8 @@ class Folding:
         batch.messages.extend(folded.messages)
         batch.unexpected.extend(folded.unexpected)
         batch.began += not known
-        batch.ended += folded.ended
+        if folded.ended:
+            batch.ended.append(_stream(routed.call_id))
 
     def _set_aside(self, uuid: str, row: Row, call_id: str | None, stage: Stage, error: str, trace: str) -> None:
         self._batch.suspects.append(Suspect(uuid, row, call_id, stage, error, trace))
@@ -396,8 +456,20 @@ class Folding:
             self.waiting.end(call_id)
             raise
 
-    def resume(self, call_id: str) -> int:
+    def _resume_all(self) -> None:
+        """A new process suspends nobody."""
+        marks = self._ledger.marks.all()
+        for call_id in self.waiting:
+            mark = marks.get(_stream(call_id))
+            self.resume(call_id, 0 if mark is None else mark.sequence)
+
+    def resume(self, call_id: str, told: int = 0) -> int:
         """Give a call what was kept for it; the next `fold` commits what comes of it.
+
+        Args:
+            call_id: the call.
+            told: sequence up to which its messages are in the outbox already, or were: it was resumed before, and the
+                process died before a snapshot knew of it.
 
         Returns:
             How many inputs it was.
@@ -409,7 +481,9 @@ class Folding:
                 self._calls.degrade(call_id)
             else:
                 self._deliver(uuid, row, routed)
-            batch.arrived.extend([row.at_ms] * (len(batch.messages) - len(batch.arrived)))
+            known = len(batch.arrived)
+            batch.messages[known:] = [each for each in batch.messages[known:] if each.sequence > told]
+            batch.arrived.extend([row.at_ms] * (len(batch.messages) - known))
         if batch.position is None:
             batch.position, batch.at_ms = self.position, kept[-1].row.at_ms if kept else self._clock()
         self._uncommitted = self.position is not None
@@ -451,6 +525,8 @@ class Folding:
         self, position: Position, world: World, calls: dict[str, Call], waiting: dict[str, Any]
     ) -> Iterator[None]:
         snapshots = self._ledger.snapshots
+        # What has ended by now is not in this snapshot.
+        ended = self._ledger.marks.ended()
         number = snapshots.begin(position, SNAPSHOT_VERSION, configuration_hash(self._settings), self._clock())
         snapshots.put(number, [("", CODEC.encode(world)), (WAITING_KEY, CODEC.encode(waiting))])
         yield
@@ -460,6 +536,16 @@ class Folding:
             snapshots.put(number, [(call_id, CODEC.encode(call)) for call_id, call in chosen])
             yield
         snapshots.complete(number, self._clock())
+        with self._ledger.transaction():
+            self._ledger.marks.forget(ended)
+
+
+def _stream(call_id: str) -> str:
+    return f"{_STREAM}{call_id}"
+
+
+def _own_stream(server: str) -> str:
+    return f"pbx:{server}"
 
 
 def configuration_hash(settings: Settings) -> str:

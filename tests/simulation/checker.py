@@ -28,7 +28,7 @@ class Stretch(NamedTuple):
 def verdict(
     bodies: Sequence[bytes],
     rows: Sequence[Row],
-    replayed: Iterable[bytes],
+    replayed: Iterable[bytes] | None,
     links: Sequence[Stretch],
     server: str,
     was_returned: bool = False,
@@ -38,14 +38,16 @@ def verdict(
     Args:
         bodies: what the consumer got, in this order, copies and all.
         rows: the journal.
-        replayed: bodies of the messages that a replay of the exported journal gives.
+        replayed: bodies of the messages that a replay of the exported journal gives; None if rows of it that had been
+            folded are gone, so that nobody can say.
         links: what went over the wire of the PBX.
         server: the PBX's name.
         was_returned: some messages came back as unroutable for a time: order is promised among the others.
     """
     streams, wrong = consumed(bodies)
     wrong += (complete if was_returned else in_order)(streams)
-    wrong += as_replayed(streams, replayed)
+    if replayed is not None:
+        wrong += as_replayed(streams, replayed)
     wrong += received(links, rows)
     return wrong + told(streams, rows, server)
 

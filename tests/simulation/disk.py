@@ -93,11 +93,14 @@ class Disk:
         opened.disk = self
         return opened
 
-    def copy(self, folder: Path) -> Path:
-        """What is on the disk now, WALs included, as it would be found after the power is gone."""
-        target = folder.with_name(folder.name + "-copy")
-        shutil.copytree(folder, target, ignore=shutil.ignore_patterns("*-shm", "*.lock"))
-        return target
+    @contextmanager
+    def as_it_is(self) -> Iterator[None]:
+        """What is on the disk at the beginning, WALs included, is there again at the end: nobody closed anything."""
+        copy = self.folder.with_name(self.folder.name + "-copy")
+        shutil.copytree(self.folder, copy, ignore=shutil.ignore_patterns("*-shm", "*.lock"))
+        yield
+        shutil.rmtree(self.folder)
+        copy.rename(self.folder)
 
 
 class Connection(sqlite3.Connection):
@@ -123,17 +126,25 @@ class Connection(sqlite3.Connection):
         return super().executemany(statement, *parameters)
 
 
+PAGE = 4096
+
+
 def tear(path: Path, luck: random.Random) -> None:
-    """Damage a file: cut it, or overwrite a part of it."""
+    """Damage a file: cut it, or lose a page of it."""
     size = path.stat().st_size
-    if luck.random() < 0.5:
-        with path.open("r+b") as file:
+    with path.open("r+b") as file:
+        if luck.random() < 0.5 or size < PAGE:
             file.truncate(luck.randrange(size) if size else 0)
-    else:
-        with path.open("r+b") as file:
-            at = luck.randrange(max(1, size - 512))
-            file.seek(at)
-            file.write(luck.randbytes(min(512, max(1, size - at))))
+        else:
+            file.seek(luck.randrange(size // PAGE) * PAGE)
+            file.write(bytes(PAGE))
+
+
+def cut_wal(path: Path, luck: random.Random) -> None:
+    """Lose the end of a WAL: what the host had not written when its power went."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(luck.randint(0, size))
 
 
 @contextmanager

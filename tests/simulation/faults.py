@@ -120,6 +120,10 @@ def _kill_call(lab: "Lab", which: int) -> None:
     lab.kill_call(which)
 
 
+def _power(lab: "Lab", hurt: str) -> None:
+    lab.power_cut(hurt)
+
+
 KINDS: dict[str, tuple[float, Draw, Do]] = {
     "crash": (3, lambda luck: (luck.choice(("connection", "switchboard", "publisher", "recovery")),), _crash),
     "crash-all": (0.5, _nothing, _crash_all),
@@ -129,17 +133,18 @@ KINDS: dict[str, tuple[float, Draw, Do]] = {
         _die_midway,
     ),
     "restart-cleanly": (0.5, _nothing, lambda lab: lab.restart_cleanly()),
-    "kill-call": (1, _span(0, 1000), _kill_call),
+    "kill-call": (2, _span(0, 1000), _kill_call),
     "poison": (0.5, _nothing, lambda lab: lab.poison()),
     "disk": (
         2,
         lambda luck: (
             luck.choice(("journal", "ledger")),
             luck.choice(("full", "readonly", "ioerr", "doubt")),
-            luck.randint(50, 4000),
+            luck.randint(50, 8000),
         ),
         _disk_trouble,
     ),
+    "power": (0.7, lambda luck: (luck.choice(("nothing", "wal", "ledger", "journal", "no-ledger")),), _power),
     "disk-slow": (
         0.5,
         lambda luck: (luck.choice(("journal", "ledger")), luck.randint(10, 800), luck.randint(500, 5000)),
@@ -193,6 +198,13 @@ COUNTED = (
     "disk.ioerr",
     "disk.doubt",
     "disk.slow",
+    "power.nothing",
+    "power.wal",
+    "power.ledger",
+    "power.journal",
+    "power.no-ledger",
+    "ledger.set_aside",
+    "log.switchboard.states_behind",
     "link.closed",
     "link.lost",
     "link.stall",

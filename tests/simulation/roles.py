@@ -575,6 +575,11 @@ class PlainCalls:
     def restore(self, call_id: str, state: Call) -> None:
         self.states[call_id] = state
 
+    replace = restore
+
+    def dismiss(self, call_id: str) -> None:
+        del self.states[call_id]
+
 
 def make_calls(settings: Settings, luck: random.Random) -> "PlainCalls | CallSystem":
     """A host of calls: real actors now and then, since a plain dict is faster."""

@@ -109,7 +109,11 @@ class JournalReader:
             return Batch(segment.uuid, got)
 
     def range(self) -> JournalRange:
-        """First and last position, and the size on disk."""
+        """First and last position, and the size on disk.
+
+        Raises:
+            StoreUnusable: the disk refuses.
+        """
         self._look()
         first = last = None
         for segment in self._segments:
@@ -317,10 +321,11 @@ class JournalReader:
             return None
         try:
             row = connection.execute(f"SELECT n, at_ms FROM row ORDER BY n {order} LIMIT 1").fetchone()  # noqa: S608
-        except sqlite3.DatabaseError as error:
-            if isinstance(classify(segment.path, error), StoreDamaged):
+        except sqlite3.Error as error:
+            known = classify(segment.path, error)
+            if isinstance(known, StoreDamaged):
                 return None  # the range tells what can be read
-            raise
+            raise (known or error) from error
         return (Position(segment.uuid, row[0]), row[1]) if row else None
 
 

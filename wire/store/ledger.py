@@ -11,8 +11,8 @@
     offers.handle(Added(tuple(entries)), monotonic_ms)
 
 The checkpoint, the outbox and the quarantine move in one transaction, so after any death the three agree, and the
-refold goes on behind the checkpoint without doing anything twice. Snapshots (wire/store/snapshots.py) and the
-quarantine (wire/store/quarantine.py) have modules of their own.
+refold goes on behind the checkpoint without doing anything twice. Snapshots (wire/store/snapshots.py), the quarantine
+(wire/store/quarantine.py) and the streams' marks (wire/store/marks.py) have modules of their own.
 
 **Poison** that kills the process cannot be caught, only counted, and the count must be on disk before the row is
 touched. `begin_attempt()` counts the starts that found the checkpoint where the last one did; from the third on the
@@ -28,8 +28,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from wire.store import outbox, quarantine, snapshots
+from wire.store import marks, outbox, quarantine, snapshots
 from wire.store.database import Schema, WriterLock, open_reader, open_writer, transaction, translated
+from wire.store.marks import Marks
 from wire.store.outbox import Outbox
 from wire.store.quarantine import Quarantine, Quarantined, Stage, Suspect
 from wire.store.row import Position
@@ -66,6 +67,7 @@ SCHEMA = Schema(
         outbox.STEP,
         quarantine.STEP,
         snapshots.STEP,
+        marks.STEP,
     ),
 )
 
@@ -95,6 +97,8 @@ class Ledger:
     """Rows that could not be taken."""
     snapshots: Snapshots
     """States at a row, to begin the refold from."""
+    marks: Marks
+    """How far each stream is published."""
 
     def __init__(self, path: Path, synchronous: Literal["normal", "full"] = "normal") -> None:
         self._path = path
@@ -144,6 +148,7 @@ class Ledger:
         self.outbox = Outbox(connection)
         self.quarantine = Quarantine(connection)
         self.snapshots = Snapshots(connection, self._path)
+        self.marks = Marks(connection)
 
     @property
     def _connection(self) -> sqlite3.Connection:

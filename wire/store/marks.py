@@ -1,0 +1,87 @@
+"""Marks: how far each stream is published, for a fold that cannot be done again in full.
+
+A restart folds the journal again from a snapshot up to the checkpoint. Where rows in between are damaged, the states
+come out older than what was published of them, and would give numbers that consumers have seen to other messages. So
+the last sequence of every open stream is kept beside the checkpoint, and moves with it.
+
+The mark of a call that has ended stays until a snapshot has been stored that does not know the call any more. If an old
+state of it comes back all the same, the call is *closed*: nothing more is said of it, and its mark stays.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from typing import NamedTuple
+
+STEP = """
+CREATE TABLE mark (
+    stream TEXT PRIMARY KEY,
+    sequence INTEGER NOT NULL,
+    phase INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+class Phase(IntEnum):
+    """Where a stream is."""
+
+    OPEN = 0
+    ENDED = 1
+    CLOSED = 2
+
+
+class Mark(NamedTuple):
+    """What stands of one stream."""
+
+    sequence: int
+    """Of its last message that was decided on."""
+    phase: Phase
+
+
+class Marks:
+    """The marks' table in the owner's database. What changes it is called within the owner's transaction.
+
+    Args:
+        connection: The owner's.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def move(self, sequences: Mapping[str, int], ended: Iterable[str]) -> None:
+        """Messages were decided on, and streams ended.
+
+        Args:
+            sequences: Stream → its last sequence.
+            ended: Streams.
+        """
+        self._connection.executemany(
+            "INSERT INTO mark VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET sequence = excluded.sequence, phase = 0",
+            sequences.items(),
+        )
+        self._set(ended, Phase.ENDED)
+
+    def close(self, streams: Iterable[str]) -> None:
+        """Nothing more is to be said on these."""
+        self._set(streams, Phase.CLOSED)
+
+    def ended(self) -> list[str]:
+        """Streams that have ended, to be given to `forget` when no stored state has them any more."""
+        found = self._connection.execute("SELECT stream FROM mark WHERE phase = ?", (Phase.ENDED,))
+        return [stream for (stream,) in found.fetchall()]
+
+    def forget(self, streams: Iterable[str]) -> None:
+        """Delete these, if they are still ended."""
+        self._connection.executemany(
+            "DELETE FROM mark WHERE stream = ? AND phase = ?", ((stream, Phase.ENDED) for stream in streams)
+        )
+
+    def all(self) -> dict[str, Mark]:
+        """Every mark."""
+        found = self._connection.execute("SELECT stream, sequence, phase FROM mark").fetchall()
+        return {stream: Mark(sequence, Phase(phase)) for stream, sequence, phase in found}
+
+    def _set(self, streams: Iterable[str], phase: Phase) -> None:
+        self._connection.executemany(
+            "UPDATE mark SET phase = ? WHERE stream = ?", ((phase, stream) for stream in streams)
+        )
