@@ -9,9 +9,9 @@ Events reach a call through its actor's mailbox and no other way. An actor that 
 with the state before the message that killed it. States are immutable, so that state is simply still there, and equal
 to what a refold of the call's inputs would give.
 
-Calls and partitions answer the questions of OTP's `sys` as process actors do (actors.debug), by way of their mailboxes.
-A call's messages are counted from the first question about it on, as in OTP: thousands of calls need no counters.
-Suspending one is not the actor's business, but its host's (actors.waiting), since what is kept has to survive both.
+Calls and partitions show their state to whoever asks (actors.debug), by way of their mailboxes. Counting, tracing and
+suspending a call is not its actor's business, but its host's (actors.call_system, actors.waiting): a trace goes on in a
+successor and tells the last message of a call that ends, and what is kept for a suspended call survives even the host.
 """
 
 import time
@@ -22,7 +22,7 @@ from typing import Any
 
 from thespian.actors import Actor, ActorAddress, ActorExitRequest, ActorSystemMessage, ChildActorExited
 
-from actors.call.host import Folded, degrade, fold
+from actors.call.host import degrade, fold
 from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.debug import Debug, brief, shown
@@ -149,30 +149,6 @@ class EnquiryAnswered:
     value: Any
 
 
-# --- what both of them answer -----------------------------------------------------------------------------------------
-
-
-def answer(enquiry: Enquiry, debug: Debug, state: Mapping[str, object]) -> Any:
-    """Answer what every actor answers; None if this is no such question.
-
-    Args:
-        enquiry: the question.
-        debug: the actor's.
-        state: its own attributes.
-    """
-    match enquiry:
-        case Enquiry("get_state"):
-            return shown(state)
-        case Enquiry("statistics"):
-            return debug.statistics()
-        case Enquiry("trace", {"most": most}):
-            debug.start_trace(most)
-            return True
-        case Enquiry("traced"):
-            return debug.traced()
-    return None
-
-
 # --- actors -----------------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +163,6 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self._settings: Settings
         self._supervisor: ActorAddress
         self._ended = False
-        self._debug: Debug | None = None
 
     def receiveMessage(self, message: Any, sender: ActorAddress) -> None:
         """Thespian's entry. Never raises: Thespian would call it again on this same object."""
@@ -206,8 +181,6 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
                 folded = fold(self._state, message, self._server, self._settings)
                 self._state = folded.call
                 self.send(sender, folded)
-                if self._debug is not None:
-                    self._account(self._debug, message, folded)
                 if folded.ended:
                     self._leave(NORMAL)
             case Degrade():
@@ -222,19 +195,10 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
                 self._leave(NORMAL)
             case Leave():
                 self._leave(SHUTDOWN)
-            case Enquiry():
-                self._debug = self._debug or Debug()
-                self.send(sender, EnquiryAnswered(answer(message, self._debug, self._own_state())))
+            case Enquiry("get_state"):
+                self.send(sender, EnquiryAnswered(shown({"call_id": self._call_id, "state": self._state})))
             case ActorSystemMessage():
                 pass
-
-    def _own_state(self) -> dict[str, object]:
-        return {"call_id": self._call_id, "state": self._state}
-
-    def _account(self, debug: Debug, routed: Routed, folded: Folded) -> None:
-        debug.came(routed.input, "switchboard")
-        for message in folded.messages:
-            debug.went(message, "outbox")
 
     def _leave(self, reason: Reason) -> None:
         self._ended = True
@@ -269,8 +233,10 @@ class CallsActor(Actor):  # type: ignore[misc]
                 self._give(AskTerminateChild(call_id, call_id))
             case Enquiry("which_children"):
                 self.send(sender, EnquiryAnswered(self._which_children()))
-            case Enquiry():
-                self.send(sender, EnquiryAnswered(answer(message, self._debug, {"machine": self._machine})))
+            case Enquiry("get_state"):
+                self.send(sender, EnquiryAnswered(shown({"machine": self._machine})))
+            case Enquiry(name, arguments):
+                self.send(sender, EnquiryAnswered(self._debug.answer(name, arguments)))
             case _Ending(call_id, reason):
                 self._endings[call_id] = reason
             case ChildActorExited():

@@ -74,6 +74,23 @@ class Debug:
             self.trace = None
         return {"records": records, "over": over}
 
+    def end(self) -> None:
+        """The actor has ended: what was traced of it can still be fetched."""
+        if self.trace is not None:
+            self.trace.end()
+
+    def answer(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Answer one of these questions by name; None if it is none of them."""
+        match name, arguments:
+            case "statistics", _:
+                return self.statistics()
+            case "trace", {"most": int(most)}:
+                self.start_trace(most)
+                return True
+            case "traced", _:
+                return self.traced()
+        return None
+
     def statistics(self) -> dict[str, Any]:
         """The counters."""
         return {"since_ms": self.since_ms, "received": dict(self.received), "sent": dict(self.sent)}
@@ -101,6 +118,10 @@ class Trace:
             self._records.append(
                 {"at_ms": time.time_ns() // 1_000_000, "way": way, "other": str(other), "message": brief(body)}
             )
+
+    def end(self) -> None:
+        """Nothing will follow."""
+        self._left = 0
 
     def take(self, now: float) -> tuple[list[dict[str, Any]], bool]:
         """What came since the last time, and whether nothing will follow."""

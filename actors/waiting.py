@@ -8,8 +8,9 @@ other calls go on, and so does the checkpoint. Nothing is lost or changed by it,
 - A new process does not go on suspending (nor does OTP's): what was kept is folded when the refold is through, with its
   effects. States, sequences and message ids depend on rows alone, so what is published late is what would have been
   published in time.
-- A snapshot is begun when a call is resumed. If the process dies before that is complete, what was resumed is published
-  once more under the same ids, as delivery at least once allows.
+- A snapshot is begun when a call is resumed. If the process dies before that is complete, the refold keeps again what
+  the call was given already; the stream's mark (wire.store.marks) says up to which sequence its messages were made, and
+  these are not made again.
 
 A call for which too many inputs wait is resumed by itself.
 """

@@ -107,6 +107,8 @@ class Daemon:
         self.settings = Settings.model_validate(content)
         self.client = ControlClient(self.socket)
         self.process: subprocess.Popen[bytes] | None = None
+        self.module = "supervision.arimond"
+        """What is run."""
 
     def start(self, *arguments: str) -> None:
         """Start, and wait until the whole tree is up."""
@@ -115,7 +117,7 @@ class Daemon:
 
     def launch(self, *arguments: str) -> None:
         """Start, and wait for nothing."""
-        command = [sys.executable, "-m", "supervision.arimond", "--config", str(self.config), *arguments]
+        command = [sys.executable, "-m", self.module, "--config", str(self.config), *arguments]
         with (self.folder / "arimond.log").open("ab") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_environment(self._mark)

@@ -24,9 +24,11 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
 @pytest.fixture
 def daemon(tmp_path: Path, simulator: Simulator) -> Iterator[Daemon]:
     made = Daemon(tmp_path / "daemon", [simulator.pbx()])
-    made.start()
-    yield made
-    made.end()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.end()
 
 
 def some_calls(daemon: Daemon) -> None:

@@ -1,0 +1,76 @@
+"""arimond with faults in it, which strike when a test says so: `python -m tests.chaos.saboteur --config …`.
+
+The classes are changed here, before anything is forked, so every process of the tree has them; the product has no hook
+for it. A fault strikes the role for which there is a file `ROLE.FAULT` in $ARIMON_TEST_FAULTS, once: the file goes.
+"""
+
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from actors.base import ProcessActor
+from actors.worker import WorkerActor
+from supervision.arimond import main
+
+FOLDER = Path(os.environ["ARIMON_TEST_FAULTS"])
+EXIT_STATUS = 3
+ROOM = 32 * 1024 * 1024
+"""Bytes of address space left by the memory limit."""
+
+
+class Sabotage(Exception):
+    """What a test wanted."""
+
+
+def strikes(role: str, fault: str) -> bool:
+    """Whether this is the moment."""
+    try:
+        (FOLDER / f"{role}.{fault}").unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def fail(*_: object) -> None:
+    """Raise."""
+    raise Sabotage("on purpose, with the password hunter2hunter2")
+
+
+def run_out_of_memory() -> None:
+    """Set a limit a little above what is used, and need more."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + ROOM
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    bytearray(2 * ROOM)
+
+
+taken_as_written, made_as_written = ProcessActor._dispatch, ProcessActor._init
+
+
+def dispatch(self: ProcessActor, body: Any, author: Any, sender: Any) -> None:
+    """As written, unless a fault strikes."""
+    role = self.identity.role
+    if strikes(role, "receive"):
+        fail()
+    if strikes(role, "exit"):
+        os._exit(EXIT_STATUS)
+    if strikes(role, "memory"):
+        run_out_of_memory()
+    if isinstance(self, WorkerActor) and strikes(role, "loop"):
+        self.bridge.call(fail)
+    taken_as_written(self, body, author, sender)
+
+
+def init(self: ProcessActor, init: Any, sender: Any) -> None:
+    """As written, but for a start that fails."""
+    if strikes(init.identity.role, "start"):
+        self.start = fail  # type: ignore[method-assign,assignment]
+    made_as_written(self, init, sender)
+
+
+if __name__ == "__main__":
+    ProcessActor._dispatch = dispatch  # type: ignore[method-assign]
+    ProcessActor._init = init  # type: ignore[method-assign]
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""Each role hit by each fault: whole again, reported once, counted once, nothing lost.
+
+One arimond per fault; it strikes one role after the other, under load.
+"""
+
+import contextlib
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
+from wire.control.api import ControlError, Crash
+
+ROLES = {
+    "publisher": "publisher",
+    "recovery": "recovery",
+    "monitor": "monitor",
+    "connection": "pbx/pbx1/connection",
+    "switchboard": "pbx/pbx1/switchboard",
+    "pbx": "pbx/pbx1",
+}
+"""Role → path, of everything that has a supervisor in the tree. The branch comes last: with it go the counts below."""
+WORKERS = ("publisher", "monitor", "connection")
+TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
+SECRET = "hunter2hunter2"
+
+
+class Stage:
+    """A daemon under load, and the faults to come."""
+
+    def __init__(self, folder: Path, faults: Path) -> None:
+        self.faults = faults
+        self.simulator = Simulator(folder / "simulator", *TRAFFIC)
+        self.daemon = Daemon(
+            folder / "daemon",
+            [self.simulator.pbx()],
+            rabbitmq={"password": SECRET},
+            # A busy machine must not be taken for a fault.
+            supervision={"probe_limit": 4.0},
+        )
+        self.daemon.module = "tests.chaos.saboteur"
+
+    def strike(self, role: str, fault: str) -> None:
+        """Have a fault strike, and wait until it has."""
+        file = self.faults / f"{role}.{fault}"
+        file.touch()
+        wait_for(lambda: not file.exists(), f"{fault} strikes {role}")
+
+    def restarts(self, path: str) -> int:
+        """As the tree counts them."""
+        return self.daemon.wait_whole()[path]["restarts"]
+
+    def crashes(self) -> list[Crash]:
+        """What `arimon-ctl crashes` lists."""
+
+        def asked() -> list[Crash] | None:
+            with contextlib.suppress(ControlError):
+                return self.daemon.client.crashes()
+            return None
+
+        return wait_for(asked, "an answer")
+
+    def of(self, path: str) -> list[Crash]:
+        """The same of one path."""
+        return [each for each in self.crashes() if each["path"] == path]
+
+    def whole_again(self, path: str, restarts: int, reports: int) -> list[Crash]:
+        """Wait until so many restarts are counted and so many deaths reported; returns the reports."""
+        wait_for(lambda: self.restarts(path) == restarts, f"{path} was restarted {restarts} times")
+        wait_for(lambda: len(self.of(path)) >= reports, f"{path}: {reports} reports")
+        return self.of(path)
+
+    def flows(self) -> None:
+        """Wait until messages flow."""
+        before = len(self.daemon.messages())
+        wait_for(lambda: len(self.daemon.messages()) > before + 10, "messages flow")
+
+    def finish(self, expected: dict[str, int]) -> None:
+        """Let everything be published, stop, and look: nothing lost, and nothing reported but this often."""
+        self.flows()
+        self.simulator.end()
+        self.daemon.wait_drained()
+        told = Counter(each["path"] for each in self.crashes())
+        assert told == expected
+        assert self.daemon.stop() == 0
+        assert_complete(self.daemon.messages(), replayed(self.daemon.exported(), self.daemon.settings))
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    monkeypatch.setenv("ARIMON_TEST_FAULTS", str(faults))
+    made = Stage(tmp_path, faults)
+    try:
+        made.daemon.start()
+        made.flows()
+        yield made
+    finally:
+        made.daemon.end()
+        made.simulator.end()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "error"),
+    [
+        ("receive", "exception", "Sabotage: on purpose"),
+        ("memory", "exception", "MemoryError"),
+        ("exit", "child_terminated", "killed (exit status 3)"),
+    ],
+)
+def test_whoever_it_strikes(stage: Stage, fault: str, reason: str, error: str) -> None:
+    """An exception in receive, a memory limit, os._exit: one restart, one report, with what is known."""
+    for role, path in ROLES.items():
+        before = stage.restarts(path)
+        stage.strike(role, fault)
+        [report] = stage.whole_again(path, before + 1, 1)
+        assert report["reason"] == reason
+        assert report["error"].startswith(error)
+        assert report["generation"] == 1
+    stage.finish(dict.fromkeys(ROLES.values(), 1))
+
+
+def test_an_exception_tells_all_that_is_needed(stage: Stage) -> None:
+    """What, where, which message, which state; no secret, in the answer and on disk."""
+    stage.strike("connection", "receive")
+    [report] = stage.whole_again("pbx/pbx1/connection", 1, 1)
+    detail = stage.daemon.client.crash(report["id"])
+    assert "saboteur.py" in detail["traceback"]
+    assert detail["message"]
+    assert "_journal" in (detail["state"] or "")
+    stage.finish({"pbx/pbx1/connection": 1})
+    stored = b"".join(file.read_bytes() for file in (stage.daemon.state / "crashes").iterdir())
+    assert b"Sabotage" in stored
+    assert SECRET.encode() not in stored
+    assert SECRET not in str(detail)
+    assert SECRET not in (stage.daemon.folder / "arimond.log").read_text()
+
+
+def test_in_the_event_loop(stage: Stage) -> None:
+    """An exception that nobody caught in a worker's loop is the worker's."""
+    for role in WORKERS:
+        path = ROLES[role]
+        before = stage.restarts(path)
+        stage.strike(role, "loop")
+        [report] = stage.whole_again(path, before + 1, 1)
+        assert report["error"].startswith("LoopFailed")
+    stage.finish({ROLES[role]: 1 for role in WORKERS})
+
+
+def test_in_start(stage: Stage) -> None:
+    """A start that raises is tried again: a death and a failed start, each counted, each reported."""
+    for role, path in ROLES.items():
+        before = stage.restarts(path)
+        pid = stage.daemon.pid(path)
+        (stage.faults / f"{role}.start").touch()
+        os.kill(pid, signal.SIGKILL)
+        killed, failed = stage.whole_again(path, before + 2, 2)
+        assert killed["error"] == "killed (signal 9)"
+        assert failed["error"].startswith("Sabotage")
+        assert not list(stage.faults.iterdir())
+    stage.finish(dict.fromkeys(ROLES.values(), 2))
+
+
+def test_killed(stage: Stage) -> None:
+    """SIGKILL: one restart and one report, that says so."""
+    for path in ROLES.values():
+        before = stage.restarts(path)
+        os.kill(stage.daemon.pid(path), signal.SIGKILL)
+        [report] = stage.whole_again(path, before + 1, 1)
+        assert report["error"] == "killed (signal 9)"
+    stage.finish(dict.fromkeys(ROLES.values(), 1))
+
+
+def test_hung(stage: Stage) -> None:
+    """SIGSTOP: no exit ever comes, but no answer to a probe either; the report says that it was hung."""
+    for path in ROLES.values():
+        before = stage.restarts(path)
+        os.kill(stage.daemon.pid(path), signal.SIGSTOP)
+        [report] = stage.whole_again(path, before + 1, 1)
+        assert report["error"] == "killed (hung, signal 9)"
+    stage.finish(dict.fromkeys(ROLES.values(), 1))
+
+
+def test_told_to_end_by_somebody_else(stage: Stage) -> None:
+    """SIGTERM, SIGINT and SIGHUP from outside the tree change nothing: only the tree stops its processes."""
+    nodes = stage.daemon.wait_whole()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for node in nodes.values():
+            assert node["pid"] is not None
+            os.kill(node["pid"], number)
+    for path in nodes:
+        # Whoever answers has had its signals: the kernel delivers them before it lets a process run on.
+        stage.daemon.client.statistics(path)
+    after = stage.daemon.wait_whole()
+    assert {path: node["pid"] for path, node in after.items()} == {path: node["pid"] for path, node in nodes.items()}
+    stage.finish({})
+
+
+def test_root(stage: Stage) -> None:
+    """Whatever ends Root, arimond starts everything over, once for each."""
+    log = stage.daemon.folder / "arimond.log"
+    for count, fault in enumerate(("receive", "exit", "memory"), start=1):
+        stage.strike("root", fault)
+        wait_for(lambda count=count: log.read_text().count("arimond.tree_lost") == count, f"{fault} ends the tree")  # type: ignore[misc]
+        stage.flows()
+    assert stage.daemon.wait_whole()["root"]["generation"] == 4
+    assert log.read_text().count("arimond.tree_lost") == 3
+    stage.finish({})
