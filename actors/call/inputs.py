@@ -3,8 +3,10 @@
 from typing import NamedTuple
 
 from actors.call.events import Event
+from actors.call.quick import quick
 
 
+@quick
 class Party(NamedTuple):
     """What is known of a channel at the moment when it joins a call."""
 

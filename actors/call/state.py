@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pyrsistent import PClass, field
 
 from actors.call.inputs import Quality, SegmentEnded
+from actors.call.quick import quick
 from conf.settings import Bounds, Pbx, Settings
 
 
@@ -73,6 +74,7 @@ class Conference(NamedTuple):
     since_ms: int
 
 
+@quick
 class Leg(NamedTuple):
     """One channel's part in a call."""
 
@@ -152,6 +154,7 @@ class Tape(NamedTuple):
     """None while it runs."""
 
 
+@quick
 class Life(NamedTuple):
     """What has been gathered for `finished-call`."""
 
