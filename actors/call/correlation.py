@@ -80,13 +80,18 @@ def _shortcut(state: Correlation, event: ari.ChannelVarset | ari.ChannelConnecte
     """Fold what changes nothing but a time, as half of all events do; None if there is more to it."""
     channel = event.channel
     try:
-        known = state.channels[channel.id]  # four calls deep in pyrsistent, `get` is five
+        known = state.channels[channel.id]
     except KeyError:
         return None
     if known.call is None or (channel.linkedid is not None and channel.linkedid != known.call):
         return None
     if type(event) is ari.ChannelVarset and event.variable not in _SNAPSHOTS:
-        return None
+        if not event.variable.startswith("RTPAUDIOQOS"):
+            return None
+        quality = measured(known.quality, event.variable, event.value)
+        if quality is known.quality:
+            return state
+        return state._replace(channels=state.channels.set(channel.id, known._replace(quality=quality)))
     segments = unchanged(state.segments, channel, event.at_ms)
     if segments is None or segments is state.segments:
         return None if segments is None else state

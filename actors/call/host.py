@@ -50,7 +50,8 @@ def fold(call: Call | None, routed: Routed, server: str, settings: Settings) -> 
         call = Call.new(routed.call_id, server, settings)
     after, effects = transition(call, routed.input)
     if not effects:
-        return Folded(after, (), (), False)
+        quiet: Folded = tuple.__new__(Folded, (after, (), (), False))  # at half the cost of calling its class
+        return quiet
     row_ms = routed.input.at_ms
     messages: list[OutboundMessage] = []
     unexpected: list[Unexpected] = []

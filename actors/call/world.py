@@ -116,10 +116,16 @@ def step_event(world: World, n: int, event: events.Event, settings: Settings, re
     Returns:
         The state after it, and what came of it.
     """
-    correlation, routed, reports = correlate(world[1], event, n, settings.call.bounds, recovered)
-    if correlation is not world[1]:
-        world = World(world[0], correlation, world[2], world[3], world[4], world[5])
-    return Step(world, routed, [], reports, None)
+    server, before, *rest = world
+    correlation, routed, reports = correlate(before, event, n, settings.call.bounds, recovered)
+    if correlation is not before:
+        world = _new(World, (server, correlation, *rest))
+    done: Step = _new(Step, (world, routed, [], reports, None))
+    return done
+
+
+_new: Callable[..., Any] = tuple.__new__
+"""Makes a named tuple of its fields at half the cost of calling its class."""
 
 
 def say(world: World, row: Row, operation: str, data: dict[str, Any], settings: Settings) -> Step:
