@@ -210,8 +210,7 @@ class Folding:
             position = yield from self._load_snapshot()
             yield from self._refold(position, checkpoint)
             self._batch = _Batch()
-            self._resume_all()
-            self._catch_up()
+            self._catch_up(self._resume_all())
         self.restoring = False
 
     def _load_snapshot(self) -> Generator[None, None, Position | None]:
@@ -269,10 +268,13 @@ class Folding:
         following = self._reader.read(checkpoint, 1, _READ_BYTES)
         return following is not None and following.uuid == uuid
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, ahead: Collection[str]) -> None:
         """See to it that what comes next has the next numbers, also where rows since the snapshot are gone.
 
         Where none is gone, every state stands at its stream's mark already.
+
+        Args:
+            ahead: calls that may be ahead of their marks, since what they made waits for its commit.
         """
         marks = self._ledger.marks.all()
         own = marks.pop(_own_stream(self._server), None)
@@ -283,6 +285,8 @@ class Folding:
         for stream, mark in marks.items():
             call_id = stream.removeprefix(_STREAM)
             call = self._calls.states.get(call_id)
+            if call_id in ahead and (call is None or call.sequence >= mark.sequence):
+                continue
             if mark.phase is Phase.CLOSED:
                 self._closed.add(call_id)
             elif call is None and mark.phase is Phase.OPEN:
@@ -456,12 +460,14 @@ class Folding:
             self.waiting.end(call_id)
             raise
 
-    def _resume_all(self) -> None:
-        """A new process suspends nobody."""
+    def _resume_all(self) -> list[str]:
+        """A new process suspends nobody. Returns who was."""
         marks = self._ledger.marks.all()
-        for call_id in self.waiting:
+        suspended = list(self.waiting)
+        for call_id in suspended:
             mark = marks.get(_stream(call_id))
             self.resume(call_id, 0 if mark is None else mark.sequence)
+        return suspended
 
     def resume(self, call_id: str, told: int = 0) -> int:
         """Give a call what was kept for it; the next `fold` commits what comes of it.
