@@ -229,8 +229,9 @@ def test_an_operator_reconciles(tmp_path: Path, simulator: Simulator, pbx: Pbx) 
         pbx.fault("drop")
         told_gap(daemon, "lost", len(gaps(daemon)))  # after its second look the next one is far away
         pbx.fault("lose", events=400)
-        wait_for(lambda: daemon.client.reconcile(dry_run=True)[0]["adopted"], "calls began unseen")
+        wait_for(lambda: bool(daemon.client.reconcile(dry_run=True)[0]["adopted"]), "calls began unseen")
         pbx.fault("pause")
+        pbx.fault("lose", events=0)
         before = daemon.messages()
         [dry] = daemon.client.reconcile("pbx1", dry_run=True)
         assert dry["dry_run"]
