@@ -28,6 +28,9 @@ from conf.settings import Bounds
 REMEMBERED = 4096
 """Dead channels and ended calls remembered: between this many and twice as many. 50 calls/s fill it in 30 s."""
 
+RECENT = 4
+"""Events remembered to know what comes twice: Asterisk's own duplicates follow at once."""
+
 
 @quick
 class Known(NamedTuple):
@@ -104,11 +107,13 @@ class Correlation(NamedTuple):
     gone_before: Shelf[str, int]
     """The older half."""
     segments: Segments
+    recent: tuple[Event, ...]
+    """The last events that changed anything, the newest first: what equals one of them came twice."""
 
     @classmethod
     def new(cls) -> "Correlation":
         """Nothing is known yet."""
-        return cls(0, Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Segments.new())
+        return cls(0, Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Segments.new(), ())
 
 
 class Belonging:
@@ -128,6 +133,7 @@ class Belonging:
         "groups",
         "locals",
         "n",
+        "recent",
         "recordings",
         "recovered",
         "reports",
@@ -146,6 +152,7 @@ class Belonging:
             self.gone,
             self.gone_before,
             segments,
+            self.recent,
         ) = state
         self.event = event
         self.at = event.at_ms
@@ -176,6 +183,7 @@ class Belonging:
                 self.gone,
                 self.gone_before,
                 self.fold.done(),
+                (self.event, *self.recent[: RECENT - 1]),
             ),
         )
         return done
