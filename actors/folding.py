@@ -24,6 +24,7 @@ from actors.call.effects import Unexpected
 from actors.call.host import Folded
 from actors.call.inputs import Routed
 from actors.call.recovery import Watch
+from actors.call.shelf import Shelf
 from actors.call.state import Call
 from actors.call.world import World
 from actors.waiting import KEY as WAITING_KEY
@@ -47,7 +48,7 @@ SNAPSHOT_VERSION = 1
 """Raised when a stored state can no longer be folded further by the code; older snapshots are then passed over."""
 
 _CORE = sorted(module.name for module in pkgutil.iter_modules(actors.call.__path__, "actors.call."))
-CODEC = Codec([Bounds, *(found for name in _CORE for found in classes_in(name))])
+CODEC = Codec([Bounds, Shelf, *(found for name in _CORE for found in classes_in(name))])
 """Which classes a snapshot may hold: those of the call core, in whichever of its modules."""
 _READ_BYTES = 8 * 1024 * 1024
 """Most bytes of journal read at once."""
