@@ -23,6 +23,17 @@ TICK_MS = 100
 """Grain of the sink's limits, milliseconds (the product's)."""
 
 
+class Wire:
+    """One connection."""
+
+    def __init__(self, sink: "Sink") -> None:
+        self.sink = sink
+        self.tag = 0
+        """Of the last message that came over it."""
+        self.unread: list[OutboundMessage] = []
+        """What lies in the socket's buffer."""
+
+
 class Broker:
     """One RabbitMQ, and all that its consumer got."""
 
@@ -43,8 +54,7 @@ class Broker:
         """Operations whose routing key has no queue."""
         self.received: list[bytes] = []
         """Bodies, as the consumer got them."""
-        self._sink: Sink | None = None
-        self._tag = 0
+        self._wire: Wire | None = None
 
     # --- its faults ---------------------------------------------------------------------------------------------------
 
@@ -61,7 +71,7 @@ class Broker:
 
     def close_channel(self) -> None:
         """Channel exception."""
-        if self._sink is not None and not self.paused:
+        if self._wire is not None and not self.paused:
             self._lab.happened["broker.close_channel"] += 1
             self._say(amqp.Channel.Close(404, "NOT_FOUND - no exchange", 60, 40), 1)
 
@@ -73,31 +83,31 @@ class Broker:
             self._say(amqp.Connection.Blocked(reason="low on memory") if blocked else amqp.Connection.Unblocked())
 
     def _drop(self, why: str) -> None:
-        sink, self._sink = self._sink, None
-        if sink is not None:
-            sink.lost(why)
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.sink.lost(wire, why)
 
     # --- its connection -----------------------------------------------------------------------------------------------
 
-    def dial(self, sink: "Sink") -> bool:
-        """A client connects."""
+    def dial(self, sink: "Sink") -> Wire | None:
+        """A client connects; None if nobody is there."""
         if not self.up:
-            return False
-        self._sink, self._tag = sink, 0
-        return True
+            return None
+        self._wire = Wire(sink)
+        return self._wire
 
-    def hang_up(self, sink: "Sink") -> None:
+    def hang_up(self, wire: Wire) -> None:
         """The client is gone."""
-        if self._sink is sink:
-            self._sink = None
+        if self._wire is wire:
+            self._wire = None
 
     def beat(self) -> bool:
         """Whether it would have sent a heartbeat by now."""
         return self.up and not self.paused
 
-    def hear(self, sink: "Sink", method: Frame | None) -> None:
+    def hear(self, wire: Wire, method: Frame | None) -> None:
         """The client sent a method; None is AMQP's header."""
-        if self._sink is not sink or self.paused:
+        if self._wire is not wire or self.paused:
             return
         match method:
             case None:
@@ -118,35 +128,44 @@ class Broker:
                 self._say(amqp.Connection.CloseOk())
 
     def _say(self, method: Frame, channel: int = 0) -> None:
-        if (sink := self._sink) is not None:
-            self._lab.clock.after(self._luck.randint(1, 4), lambda: sink.hear(self, channel, method))
+        if (wire := self._wire) is not None:
+            self._lab.clock.after(self._luck.randint(1, 4), lambda: wire.sink.hear(wire, channel, method))
 
     # --- publishing ---------------------------------------------------------------------------------------------------
 
-    def publish(self, sink: "Sink", messages: Sequence[OutboundMessage]) -> None:
+    def publish(self, wire: Wire, messages: Sequence[OutboundMessage]) -> None:
         """A write of the client arrives; one that is blocked or paused reads it later, if at all."""
-        if self._sink is not sink:
+        if not self.up:
             return
-        if self.paused or self.blocked:
-            self._lab.clock.after(100, lambda: self.publish(sink, messages))
-            return
-        for message in messages:
-            self._tag += 1
-            self._take(sink, self._tag, message)
-            if self._sink is not sink:
-                return
+        if not wire.unread:
+            self._lab.clock.after(0, lambda: self._read(wire))
+        wire.unread.extend(messages)
 
-    def _take(self, sink: "Sink", tag: int, message: OutboundMessage) -> None:
+    def _read(self, wire: Wire) -> None:
+        if self.paused or (self.blocked and self._wire is wire):
+            self._lab.clock.after(100, lambda: self._read(wire))
+            return
+        messages, wire.unread = wire.unread, []
+        for message in messages:
+            if self._wire is wire:
+                wire.tag += 1
+                self._take(wire, message)
+            elif self.up and self._luck.random() < 0.5:
+                # What a connection's last words say is done, though nobody waits for the confirm.
+                self._lab.happened["broker.late"] += 1
+                self.received.append(message.body)
+
+    def _take(self, wire: Wire, message: OutboundMessage) -> None:
         happened = self._lab.happened
         luck = self._luck
         if self.nacks:
             self.nacks -= 1
             happened["broker.nack"] += 1
-            self._settle(sink, tag, ack=False)
+            self._settle(wire, ack=False)
         elif message.operation in self.unroutable:
             happened["broker.return"] += 1
-            sink.returned(message)
-            self._settle(sink, tag, ack=True)
+            wire.sink.returned(message)
+            self._settle(wire, ack=True)
         elif self.forgets:
             self.forgets -= 1
             if luck.random() < 0.5:
@@ -161,14 +180,11 @@ class Broker:
             if self.silent:
                 happened["broker.silent"] += 1
             else:
-                self._settle(sink, tag, ack=True)
+                self._settle(wire, ack=True)
 
-    def _settle(self, sink: "Sink", tag: int, ack: bool) -> None:
-        def tell() -> None:
-            if self._sink is sink:
-                sink.settle(tag, ack)
-
-        self._lab.clock.after(self._luck.randint(1, 8), tell)
+    def _settle(self, wire: Wire, ack: bool) -> None:
+        tag = wire.tag
+        self._lab.clock.after(self._luck.randint(1, 8), lambda: wire.sink.settle(wire, tag, ack))
 
 
 class Sink:
@@ -201,9 +217,9 @@ class Sink:
         self._flights = Flights()
         self._outcomes: list[Outcome] = []
         self._untold: set[str] = set()
-        self._broker: Broker | None = None
+        self._wire: Wire | None = None
         self._settled = False
-        self._heard_ms = self._said_ms = 0
+        self._heard_ms = self._said_ms = self._write_due = 0
 
     @property
     def in_flight(self) -> int:
@@ -234,16 +250,17 @@ class Sink:
                 continue
             self._flights.send(message.message_id, self._lab.clock.seconds)
             chosen.append(message)
-        broker = self._broker
-        if chosen and broker is not None:
+        wire = self._wire
+        if chosen and wire is not None:
             self._said_ms = self._lab.clock.now
-            self._lab.clock.after(self._luck.randint(1, 4), lambda: broker.publish(self, chosen))
+            self._write_due = max(self._write_due, self._lab.clock.now + self._luck.randint(1, 4))
+            self._lab.clock.after(self._write_due - self._lab.clock.now, lambda: self._lab.broker.publish(wire, chosen))
 
     # --- what the broker says -----------------------------------------------------------------------------------------
 
-    def hear(self, broker: Broker, channel: int, method: Frame) -> None:
+    def hear(self, wire: Wire, channel: int, method: Frame) -> None:
         """A method came."""
-        if broker is self._broker:
+        if wire is self._wire:
             self._heard_ms = self._lab.clock.now
             event = machine.MethodReceived(self._lab.clock.now, channel, method, self._luck.random())
             self._do(lambda: self._apply(event))
@@ -252,9 +269,10 @@ class Sink:
         """Basic.Return."""
         self._flights.returned(message.message_id, f"NO_ROUTE: no queue for {message.routing_key!r}")
 
-    def settle(self, tag: int, ack: bool) -> None:
+    def settle(self, wire: Wire, tag: int, ack: bool) -> None:
         """Basic.Ack or Basic.Nack."""
-        self._do(lambda: self._settle(tag, ack))
+        if wire is self._wire:
+            self._do(lambda: self._settle(tag, ack))
 
     def _settle(self, tag: int, ack: bool) -> None:
         self._heard_ms = self._lab.clock.now
@@ -264,18 +282,20 @@ class Sink:
             self._settled = True
             self._apply(machine.Settled(self._lab.clock.now))
 
-    def lost(self, why: str) -> None:
+    def lost(self, wire: Wire, why: str) -> None:
         """The socket broke."""
+        if wire is not self._wire:
+            return
         self._do(lambda: self._apply(machine.Lost(self._lab.clock.now, why, self._luck.random())))
 
     # --- the glue -----------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         now = self._lab.clock.now
-        if self._broker is not None and self._broker.beat() and now - self._heard_ms > 5000:
+        if self._wire is not None and self._lab.broker.beat() and now - self._heard_ms > 5000:
             self._heard_ms = now
         waiting_ms = round(self._flights.waiting(self._lab.clock.seconds) * 1000)
-        connected = self._broker is not None
+        connected = self._wire is not None
         heard_ms, said_ms = (self._heard_ms, self._said_ms) if connected else (now, now)
         self._apply(machine.Tick(now, heard_ms, said_ms, waiting_ms, self._luck.random()))
         if self._session.step is not machine.Step.CLOSED:
@@ -313,16 +333,16 @@ class Sink:
                 self._lab.happened["sink.unexpected"] += 1
 
     def _write(self, method: Frame | None) -> None:
-        broker = self._broker
-        if broker is not None:
+        wire = self._wire
+        if wire is not None:
             self._said_ms = self._lab.clock.now
-            self._lab.clock.after(self._luck.randint(1, 4), lambda: broker.hear(self, method))
+            self._lab.clock.after(self._luck.randint(1, 4), lambda: self._lab.broker.hear(wire, method))
 
     def _dial(self) -> None:
         if self._session.step is not machine.Step.DIALLING:
             return
-        if self._lab.broker.dial(self):
-            self._broker = self._lab.broker
+        self._wire = self._lab.broker.dial(self)
+        if self._wire is not None:
             self._settled = False
             self._heard_ms = self._said_ms = self._lab.clock.now
             self._apply(machine.Dialled(self._lab.clock.now))
@@ -330,9 +350,9 @@ class Sink:
             self._apply(machine.Lost(self._lab.clock.now, "connection refused", self._luck.random()))
 
     def _hang_up(self) -> None:
-        if self._broker is not None:
-            self._broker.hang_up(self)
-            self._broker = None
+        if self._wire is not None:
+            self._lab.broker.hang_up(self._wire)
+            self._wire = None
 
     def _outcome(self, outcome: Outcome) -> None:
         if not self._outcomes:
