@@ -44,7 +44,7 @@ class Story:
         self._now_ms = picture.asked_ms if picture is not None else 0
         self._until_ms = until_ms
         self._callers: dict[object, list[Seen]] | None = None
-        self._inside: dict[str, list[str]] = {}
+        self._inside: dict[str, list[str]] | None = None
 
     def _add(self, at_ms: int, rank: int, channel: Channel, created_ms: int, made: _Made) -> None:
         self.plot.append((at_ms, rank, (created_ms, channel.id), made))
@@ -108,12 +108,12 @@ class Story:
 
     def _members(self, bridge: str) -> list[str]:
         """Who is in a bridge, as far as the story has got."""
-        inside = self._inside.get(bridge)
-        if inside is None:
-            known = [one for one in self._correlation.channels.values() if one.bridge and one.bridge[0] == bridge]
-            inside = [one.party.channel_id for one in sorted(known, key=lambda one: one.order)]
-            self._inside[bridge] = inside
-        return inside
+        if self._inside is None:
+            self._inside = {}
+            for known in sorted(self._correlation.channels.values(), key=lambda one: one.order):
+                if known.bridge is not None:
+                    self._inside.setdefault(known.bridge[0], []).append(known.party.channel_id)
+        return self._inside.setdefault(bridge, [])
 
     def _caller_of(self, peer: Seen) -> Seen | None:
         """Who dials a called leg: ARI shows that it was dialled, not by whom."""

@@ -218,10 +218,12 @@ def _link_down(world: World, row: Row, settings: Settings) -> Step:
 
 
 def _snapshot(world: World, row: Row, settings: Settings) -> Step:
-    if world.up_since_ms is None:
-        return _nothing(world)
-    bounds = settings.call.bounds
-    found = recovery.snapshot(world.correlation, world.watch, row, bounds, world.up_since_ms)
+    up_ms = world.up_since_ms
+    if up_ms is None:
+        if world.down_since_ms is not None:
+            return _nothing(world)
+        up_ms = row.at_ms  # the journal's beginning is gone, and with it the link-up
+    found = recovery.snapshot(world.correlation, world.watch, row, settings.call.bounds, up_ms)
     return _concluded(world, row, found, settings)
 
 
