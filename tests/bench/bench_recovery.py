@@ -209,9 +209,11 @@ def main() -> None:
     print("calls", {each: len(gap[each]) for each in ("adopted", "corrected", "ended")}, "messages", dict(inferred))
     for what, looks in found:
         for nth, look in enumerate(zip(*looks, strict=True), 1):
-            milliseconds = [1000 * seconds for seconds in look]
+            wall = [1000 * each.wall for each in look]
+            cpu = [1000 * each.cpu for each in look]
             print(
-                f"{what}, look {nth}: median {statistics.median(milliseconds):.0f} ms, worst {max(milliseconds):.0f} ms"
+                f"{what}, look {nth}: median {statistics.median(wall):.0f} ms, worst {max(wall):.0f} ms;"
+                f" CPU median {statistics.median(cpu):.0f} ms"
             )
 
 
