@@ -28,6 +28,8 @@ class RecoveryActor(ProcessActor):
         self._options = start.settings.recovery
         self._links: dict[str, LinkChanged] = {}
         self._connections: dict[str, Identity] = {}
+        self._speakers: dict[str, Identity] = {}
+        """Who last said how the link is."""
         self._down_since: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._names = [pbx.name for pbx in start.settings.pbx]
@@ -42,10 +44,15 @@ class RecoveryActor(ProcessActor):
     def peers_changed(self) -> None:
         for name in self._names:
             connection = self.peer(Place("connection", name))
+            link = self._links.get(name)
             if connection != self._connections.get(name):
-                # Whatever was planned was planned for a link of the former process.
-                self._links.pop(name, None)
-                self.cancel(f"look {name}")
+                if self._speakers.get(name) != connection:
+                    # Whatever was planned was planned for a link of the former process.
+                    self._links.pop(name, None)
+                    self.cancel(f"look {name}")
+                elif link is not None and link.up:
+                    # It spoke before Root told us of it, and the order to look reached nobody.
+                    self._look(name, TakeSnapshot("link-up", 1, link.link))
             if connection is None:
                 self._connections.pop(name, None)
             else:
@@ -54,8 +61,9 @@ class RecoveryActor(ProcessActor):
     def receive_LinkChanged(self, message: LinkChanged, sender: Peer) -> None:
         name = sender.identity.pbx
         assert name is not None
-        if self._links.get(name) == message:
+        if self._links.get(name) == message and self._speakers.get(name) == sender.identity:
             return
+        self._speakers[name] = sender.identity
         self._links[name] = message
         self._failures[name] = 0
         if message.up:
