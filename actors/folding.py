@@ -172,6 +172,8 @@ class Folding:
         self._snapshot: Iterator[None] | None = None
         self._closed: set[str] = set()
         """Calls that ended in rows that are gone: of these nothing more is said."""
+        self._ended: set[str] = set()
+        """Streams that have ended since the last complete snapshot."""
         self._unknown: dict[str, int] = {}
         """Calls that began in rows that are gone, and their last sequence."""
         self.waiting = Waiting()
@@ -294,6 +296,8 @@ class Folding:
                 self._unknown[call_id] = mark.sequence
             elif call is not None and mark.phase is Phase.ENDED:
                 self._closed.add(call_id)
+            elif mark.phase is Phase.ENDED:
+                self._ended.add(stream)
             elif call is not None and call.sequence != mark.sequence:
                 self._calls.replace(call_id, call.lived(mark.sequence, call.legs, call.life))
                 behind.append(stream)
@@ -363,6 +367,7 @@ class Folding:
             if not self._was_made(batch.position, entries):
                 raise
         self.position = batch.position
+        self._ended.update(batch.ended)
         self._uncommitted = False
         self._batch = _Batch()
         self._singly = max(0, self._singly - batch.rows)
@@ -507,7 +512,7 @@ class Folding:
             self._since_snapshot = 0
             # Immutable values: this copy is all calls at this row, however long it takes to write.
             self._snapshot = self._write_snapshot(
-                self.position, self._world, dict(self._calls.states), self.waiting.plain()
+                self.position, self._world, dict(self._calls.states), self.waiting.plain(), frozenset(self._ended)
             )
 
     def snapshot(self) -> bool:
@@ -529,11 +534,14 @@ class Folding:
         return True
 
     def _write_snapshot(
-        self, position: Position, world: World, calls: dict[str, Call], waiting: dict[str, Any]
+        self,
+        position: Position,
+        world: World,
+        calls: dict[str, Call],
+        waiting: dict[str, Any],
+        ended: frozenset[str],
     ) -> Iterator[None]:
         snapshots = self._ledger.snapshots
-        # What has ended by now is not in this snapshot.
-        ended = self._ledger.marks.ended()
         number = snapshots.begin(position, SNAPSHOT_VERSION, configuration_hash(self._settings), self._clock())
         snapshots.put(number, [("", CODEC.encode(world)), (WAITING_KEY, CODEC.encode(waiting))])
         yield
@@ -545,6 +553,7 @@ class Folding:
         snapshots.complete(number, self._clock())
         with self._ledger.transaction():
             self._ledger.marks.forget(ended)
+        self._ended -= ended
 
 
 def _stream(call_id: str) -> str:
