@@ -153,16 +153,18 @@ class Story:
     def correct(self, known: Known, seen: Seen) -> None:
         """It changed unseen."""
         channel, begun = seen.channel, known.party.created_ms
-        since_ms = self.last_ms(known)
         peer = looks_called(channel.app) or known.dialled
         caller = self._dialler_of(known, seen)
+        met_late = caller is not None and not known.dialled
+        # Of one that was met in mid-life nothing is known from before, whenever it was that it spoke.
+        since_ms = begun if met_late else self.last_ms(known)
         track = self._correlation.segments.tracks.get(channel.id)
         count = len(self.plot)
-        if caller is not None and not known.dialled:
+        if caller is not None and met_late:
             first = channel._replace(state="Down")
             dialler = caller.channel
             self._add(since_ms, _DIALLED, channel, begun, lambda at: ari.Dial(at, dialler, first, "", "", None))
-        if channel.state == "Up" and known.state != "Up":
+        if channel.state == "Up" and (known.state != "Up" or met_late):
             self._went_up(seen._replace(created_ms=begun), since_ms, peer, caller)
         elif channel.state == "Ringing" and last_state(track, known) not in ("Ringing", "Up"):
             self._add(since_ms, _RANG, channel, begun, lambda at: ari.ChannelStateChange(at, channel))

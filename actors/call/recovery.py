@@ -13,7 +13,8 @@ snapshot shows of a silent channel is news; what it shows of one that has spoken
 
 - a channel is *adopted* at the first look after a gap if it is older than the link (its ChannelCreated cannot come any
   more), else when two looks show it and no event came; never when its ChannelDestroyed came;
-- a silent channel is *corrected* at the first look after a gap, else when two looks show the same and no event came;
+- a silent channel is *corrected* at the first look after a gap, and so is one that began unseen and has spoken before
+  it; else when two looks show the same and no event came;
 - a channel is *ended* when two looks lack it and no event of it came between;
 - two looks are of one link, and at least `SETTLED_MS` apart, from the answer of one to the question of the next; a
   first look that comes sooner (an operator's) begins a new pair.
@@ -418,12 +419,17 @@ class _Diff:
         if before is None:
             if watch.gap is not None and watch.gap.from_ms is not None:
                 adopted |= {key for key in self.unknown if picture.seen[key].created_ms < self._up_ms}
-                corrected |= {key for key in self.changed if key in silent}
+                corrected |= {key for key in self.changed if key in silent or self._met_late(key)}
         elif settled:
             ended |= {key for key in self.missing & before.missing if key in silent}
             adopted |= self.unknown & before.unknown
             corrected |= {key for key in self.changed & before.changed if key in silent}
         return frozenset(ended), frozenset(adopted), frozenset(corrected)
+
+    def _met_late(self, key: str) -> bool:
+        """Whether it began unseen, and an event of it came before this look: little is known of it but that it is."""
+        known = self._correlation.channels[key]
+        return known.late and known.party.created_ms < self._up_ms
 
     def story(self, ended: Iterable[str], adopted: Iterable[str], corrected: Iterable[str]) -> "Story":
         """What must have happened, for it to have come so."""

@@ -106,7 +106,7 @@ def same_calls(daemon: Daemon, pbx: Pbx) -> None:
         return {one["call_id"] for one in daemon.client.calls()} == there
 
     try:
-        wait_for(same, "the same calls", 10.0)
+        wait_for(same, "the same calls")
     finally:
         pbx.fault("resume")
     assert there

@@ -485,6 +485,36 @@ def test_an_answer_that_the_first_frame_shows(told: Told, channel: Callable[...,
     assert milliseconds(finished["answered_at"]) == 20_000
 
 
+def test_a_leg_that_speaks_before_the_first_look(told: Told, channel: Callable[..., Channel]) -> None:
+    """It began unseen, and an event showed it before a snapshot could: who dialled it is found all the same."""
+    calling = channel("a", created=stamp(15 * SECOND), state="Up", app="Dial", number="79031112233")
+    called = channel("b", created=stamp(15_001), state="Up", app="AppDial", number="1121", exten="")
+    calling, called = calling._replace(connected="1121"), called._replace(connected="79031112233")
+    told.row(1, 10 * SECOND, Kind.LINK_UP, UP)
+    told.row(2, 11 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(3, 20 * SECOND, Kind.LINK_UP, UP)
+    told.row(4, 20_050, Kind.FRAME, frame("ChannelHold", 20_050, called))
+    bridge = {
+        "id": "m",
+        "technology": "simple_bridge",
+        "bridge_class": "basic",
+        "creator": "",
+        "name": "",
+        "channels": ["b", "a"],
+        "creationtime": stamp(18 * SECOND),
+    }
+    variables = {"a": {"CHANNEL(linkedid)": "a"}, "b": {"CHANNEL(linkedid)": "a", "CDR(answer,u)": "17.900000"}}
+    told.row(5, 20_100, Kind.SNAPSHOT, look(20_100, [calling, called], [bridge], variables))
+    assert list(told.run.calls) == ["a"]
+    assert [(one["operation"]["type"], one["recovered"]) for one in told.messages if one["call_id"] == "a"] == [
+        ("received-call", False),
+        ("held-call", False),
+        ("answered-call", True),
+    ]
+    [answered] = told.said("answered-call")
+    assert (answered["data"]["number"], milliseconds(answered["timestamp"])) == ("1121", 17_900)
+
+
 def test_a_linkedid_that_was_asked_for_is_not_believed_for_ever(told: Told, channel: Callable[..., Channel]) -> None:
     """It says which call a channel is in now; later bridges move it all the same."""
     one = channel("a", created=stamp(11 * SECOND), state="Up", app="Wait")
