@@ -7,6 +7,7 @@ for it. A fault strikes the role for which there is a file `ROLE.FAULT` in $ARIM
 import os
 import resource
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,23 @@ def init(self: ProcessActor, init: Any, sender: Any) -> None:
     """As written, but for a start that fails."""
     if strikes(init.identity.role, "start"):
         self.start = fail  # type: ignore[method-assign,assignment]
+    if strikes(init.identity.role, "hang"):
+        threading.Event().wait()
+    if strikes(init.identity.role, "slow"):
+        # It looks at its mailbox, as a refold in slices does, and is done when the test says so.
+        begun, self.start = self.start, lambda _start: wait_in_mailbox(self, init.start)  # type: ignore[method-assign,assignment]
+        self.begun = begun
+        self.starts_later = True  # type: ignore[misc]
     made_as_written(self, init, sender)
+
+
+def wait_in_mailbox(self: Any, start: Any) -> None:
+    """Start when there is a file `ROLE.done`."""
+    if strikes(self.identity.role, "done"):
+        self.begun(start)
+        self.started()
+    else:
+        self.after(0.05, "wait", lambda: wait_in_mailbox(self, start))
 
 
 if __name__ == "__main__":

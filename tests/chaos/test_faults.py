@@ -6,6 +6,7 @@ One arimond per fault; it strikes one role after the other, under load.
 import contextlib
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ ROLES = {
 WORKERS = ("publisher", "monitor", "connection")
 TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
 SECRET = "hunter2hunter2"
+SILENCE_MS = 5000
 
 
 class Stage:
@@ -40,7 +42,7 @@ class Stage:
             [self.simulator.pbx()],
             rabbitmq={"password": SECRET},
             # A busy machine must not be taken for a fault.
-            supervision={"probe_limit": 4.0},
+            supervision={"probe_limit": 4.0, "start_silence": SILENCE_MS / 1000},
         )
         self.daemon.module = "tests.chaos.saboteur"
 
@@ -164,6 +166,33 @@ def test_in_start(stage: Stage) -> None:
         assert failed["error"].startswith("Sabotage")
         assert not list(stage.faults.iterdir())
     stage.finish(dict.fromkeys(ROLES.values(), 2))
+
+
+def test_a_start_that_hangs(stage: Stage) -> None:
+    """Its supervisor is not blocked for ever: silent for too long, it is killed, and has failed to start."""
+    path = ROLES["recovery"]
+    (stage.faults / "recovery.hang").touch()
+    os.kill(stage.daemon.pid(path), signal.SIGKILL)
+    killed, failed = stage.whole_again(path, 2, 2)
+    assert killed["error"] == "killed (signal 9)"
+    assert failed["error"] == f"not started within {SILENCE_MS} ms"
+    assert failed["reason"] == "start_error"
+    stage.finish({path: 2})
+
+
+def test_a_start_that_takes_long(stage: Stage) -> None:
+    """As long as it looks at its mailbox it may take as long as it likes: several times the limit here."""
+    path = ROLES["recovery"]
+    (stage.faults / "recovery.slow").touch()
+    log = stage.daemon.folder / "arimond.log"
+    os.kill(stage.daemon.pid(path), signal.SIGKILL)
+    wait_for(lambda: not (stage.faults / "recovery.slow").exists(), "it begins")
+    begin = time.monotonic()
+    wait_for(lambda: time.monotonic() - begin > 3 * SILENCE_MS / 1000, "three times the limit")
+    assert log.read_text().count("start_error") == 0
+    (stage.faults / "recovery.done").touch()
+    stage.whole_again(path, 1, 1)
+    stage.finish({path: 1})
 
 
 def test_killed(stage: Stage) -> None:
