@@ -136,7 +136,9 @@ class Outgoing:
 
     def sink_is(self, sender: Identity, takes_messages: bool) -> None:
         """A Publisher has said whether its sink takes messages; `publisher_is` follows."""
-        self._sink = (sender, takes_messages)
+        # Not the late words of a former process.
+        if self._sink is None or sender.generation >= self._sink[0].generation:
+            self._sink = (sender, takes_messages)
 
     def publisher_is(self, publisher: Identity | None, now: int) -> None:
         """Offer to whoever is Publisher now, if it has said that it takes messages; it may say so before Root does."""

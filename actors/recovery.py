@@ -61,7 +61,10 @@ class RecoveryActor(ProcessActor):
     def receive_LinkChanged(self, message: LinkChanged, sender: Peer) -> None:
         name = sender.identity.pbx
         assert name is not None
-        if self._links.get(name) == message and self._speakers.get(name) == sender.identity:
+        speaker = self._speakers.get(name)
+        if speaker is not None and sender.identity.generation < speaker.generation:
+            return  # late words of a former process
+        if self._links.get(name) == message and speaker == sender.identity:
             return
         self._speakers[name] = sender.identity
         self._links[name] = message
