@@ -7,7 +7,9 @@
 Every violation is a sentence that says what, where.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import orjson
@@ -16,6 +18,17 @@ from actors.call.envelope import rfc3339
 from wire.store.row import Kind, Row
 
 Streams = dict[str, list[dict[str, Any]]]
+
+
+class Damage(IntEnum):
+    """What a run's faults did to what was stored, beyond what may be made good."""
+
+    NONE = 0
+    JOURNAL = 1
+    """Rows that had been folded are gone: nobody can replay what came of them. Numbers go on all the same."""
+    BOTH = 2
+    """So are the marks that the ledger had of them (a power cut with `synchronous: normal`, or a ledger lost too):
+    numbers may be given twice."""
 
 
 class Stretch(NamedTuple):
@@ -28,28 +41,31 @@ class Stretch(NamedTuple):
 def verdict(
     bodies: Sequence[bytes],
     rows: Sequence[Row],
-    replayed: Iterable[bytes] | None,
+    replayed: Iterable[bytes],
     links: Sequence[Stretch],
     server: str,
     was_returned: bool = False,
+    damage: Damage = Damage.NONE,
 ) -> list[str]:
     """All violations.
 
     Args:
         bodies: what the consumer got, in this order, copies and all.
         rows: the journal.
-        replayed: bodies of the messages that a replay of the exported journal gives; None if rows of it that had been
-            folded are gone, so that nobody can say.
+        replayed: bodies of the messages that a replay of the exported journal gives.
         links: what went over the wire of the PBX.
         server: the PBX's name.
         was_returned: some messages came back as unroutable for a time: order is promised among the others.
+        damage: what cannot be asked for.
     """
-    streams, wrong = consumed(bodies)
-    wrong += (complete if was_returned else in_order)(streams)
-    if replayed is not None:
+    streams, doubtful = consumed(bodies)
+    wrong = without_hole(streams)
+    if damage is not Damage.BOTH:
+        wrong += doubtful + in_order(streams, anyhow=was_returned)
+    if damage is Damage.NONE:
         wrong += as_replayed(streams, replayed)
     wrong += received(links, rows)
-    return wrong + told(streams, rows, server)
+    return wrong + told(streams, rows, server, since=None if damage is Damage.NONE else 1)
 
 
 def consumed(bodies: Iterable[bytes]) -> tuple[Streams, list[str]]:
@@ -68,27 +84,32 @@ def consumed(bodies: Iterable[bytes]) -> tuple[Streams, list[str]]:
     return streams, wrong
 
 
-def in_order(streams: Streams) -> list[str]:
-    """Sequences 1 … n, each once, each after the one before it."""
+def without_hole(streams: Streams) -> list[str]:
+    """Every sequence from 1 to the last."""
     wrong = []
     for stream, messages in streams.items():
-        sequences = [message["sequence"] for message in messages]
-        doubled = {each for each in sequences if sequences.count(each) > 1}
-        for each in sorted(doubled):
-            wrong.append(f"{stream}: sequence {each} came under {sequences.count(each)} message ids")
-        expected = list(range(1, len(sequences) + 1))
-        if not doubled and sequences != expected:
-            if sorted(sequences) == expected:
-                wrong.append(f"{stream}: out of order: {sequences}")
-            else:
-                missing = sorted(set(range(1, max(sequences) + 1)) - set(sequences))
-                wrong.append(f"{stream}: sequences {missing} are missing")
+        sequences = {message["sequence"] for message in messages}
+        if missing := sorted(set(range(1, max(sequences) + 1)) - sequences):
+            wrong.append(f"{stream}: sequences {missing} are missing")
     return wrong
 
 
-def complete(streams: Streams) -> list[str]:
-    """Sequences 1 … n, each once, in any order: where something was returned as unroutable for a time."""
-    return in_order({stream: sorted(messages, key=_sequence) for stream, messages in streams.items()})
+def in_order(streams: Streams, anyhow: bool = False) -> list[str]:
+    """Each sequence once, and after the one before it.
+
+    Args:
+        streams: what the consumer has.
+        anyhow: in any order: something was returned as unroutable for a time.
+    """
+    wrong = []
+    for stream, messages in streams.items():
+        sequences = [message["sequence"] for message in messages]
+        counts = Counter(sequences)
+        doubled = [f"sequence {each} came under {count} message ids" for each, count in counts.items() if count > 1]
+        wrong += [f"{stream}: {sentence}" for sentence in doubled]
+        if not doubled and not anyhow and sequences != sorted(sequences):
+            wrong.append(f"{stream}: out of order: {sequences}")
+    return wrong
 
 
 def as_replayed(streams: Streams, replayed: Iterable[bytes]) -> list[str]:
@@ -180,12 +201,19 @@ def _matched(sent: Sequence[bytes], part: _Part) -> tuple[int, bool]:
     return position, hole or part.ended
 
 
-def told(streams: Streams, rows: Sequence[Row], server: str) -> list[str]:
-    """Every hole that the journal tells of is covered by a `monitoring-gap`."""
+def told(streams: Streams, rows: Sequence[Row], server: str, since: int | None = None) -> list[str]:
+    """Every hole that the journal tells of is covered by a `monitoring-gap`.
+
+    Args:
+        streams: what the consumer has.
+        rows: the journal.
+        server: the PBX's name.
+        since: rows lost further on than here in their journal may have been folded before they were; None: all count.
+    """
     gaps = [each for each in streams.get(f"pbx:{server}", []) if each["operation"]["type"] == "monitoring-gap"]
     spans = [(each["data"]["from"], each["data"]["to"]) for each in gaps]
     wrong = []
-    for what, at in holes(rows):
+    for what, at in holes([row for row in rows if since is None or row.kind != Kind.LOST or row.n <= since]):
         moment = rfc3339(at)
         if not any((begin is None or begin <= moment) and (end is None or end >= moment) for begin, end in spans):
             wrong.append(f"pbx:{server}: {what} at {moment} is covered by no monitoring-gap")

@@ -28,6 +28,7 @@ from conf.settings import Settings
 from supervision.messages import Identity, Place
 from tests.simulation import checker, faults
 from tests.simulation.broker import Broker
+from tests.simulation.checker import Damage
 from tests.simulation.clock import Clock
 from tests.simulation.disk import Death, Disk, cut_wal, installed, tear
 from tests.simulation.faults import Fault
@@ -104,7 +105,11 @@ def settings(luck: random.Random) -> Settings:
                     "retry": {"minimum": 0.1, "maximum": 1.0},
                 }
             ],
-            "journal": {"segment_bytes": 65536, "reserve_bytes": luck.choice((65536, 1 << 20))},
+            "journal": {
+                "synchronous": luck.choice(("normal", "full")),
+                "segment_bytes": 65536,
+                "reserve_bytes": luck.choice((65536, 1 << 20)),
+            },
             "switchboard": {"partitions": 2, "batch_rows": luck.choice((5, 50)), "snapshot_rows": 100},
             "rabbitmq": {"retry": {"minimum": 0.1, "maximum": 1.0}},
             "publisher": {"confirm_timeout": 3.0},
@@ -129,8 +134,7 @@ class Lab:
         self.settings = settings(self.luck("settings"))
         self.limits = LIMITS
         self.boot_id = "boot"
-        self.journal_hurt = False
-        """Rows that were folded may be gone: what came of them cannot be replayed."""
+        self.damage = Damage.NONE
         self.mail = Mail(self, self.luck("mail"))
         self.pbx = Pbx(self, self.luck("pbx"), self.luck("calls").randint(1, 4))
         self.broker = Broker(self, self.luck("broker"))
@@ -197,8 +201,11 @@ class Lab:
         """The host loses its power, and with it what a disk may lose; then all starts again.
 
         Args:
-            hurt: `nothing`; `wal`: the ends of what was written last; `ledger`, `journal`: a file; `no-ledger`.
+            hurt: `nothing`; `wal`: the ends of what was written last, if the policy lets them be lost; `ledger`,
+                `journal`: a file; `no-ledger`.
         """
+        if hurt == "wal" and self.settings.journal.synchronous == "full":
+            hurt = "nothing"
         self.happened[f"power.{hurt}"] += 1
         luck = self._damage
         with self.disk.as_it_is():
@@ -220,7 +227,10 @@ class Lab:
             case "no-ledger":
                 for path in ledger:
                     path.unlink()
-        self.journal_hurt |= hurt in ("wal", "journal")
+        if hurt in ("wal", "journal"):
+            self.damage = max(self.damage, Damage.BOTH if hurt == "wal" else Damage.JOURNAL)
+        elif hurt != "nothing" and self.damage is Damage.JOURNAL:
+            self.damage = Damage.BOTH
 
     def restart_cleanly(self) -> None:
         """As an upgrade does: stop in order, Switchboard after Connection, then start."""
@@ -384,11 +394,9 @@ class Lab:
         replay = Replay(PBX, self.settings)
         replayed = [message.body for line in exported for message in replay.feed(line)]
         returned = self.happened["broker.return"] > 0
-        wrong = self.wrong + checker.verdict(
-            self.broker.received, rows, None if self.journal_hurt else replayed, links, PBX, returned
-        )
+        wrong = self.wrong + checker.verdict(self.broker.received, rows, replayed, links, PBX, returned, self.damage)
         wrong += self._memory()
-        if states is not None and not wrong and not self.journal_hurt:
+        if states is not None and not wrong and self.damage is Damage.NONE:
             wrong += self._states(states, replay.calls)
         digest = hashlib.blake2b(digest_size=16)
         for part in (*self.broker.received, *exported):
