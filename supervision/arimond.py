@@ -5,7 +5,8 @@
 It watches the Admin and Root by pidfd, and asks Root now and then whether it lives. When one of them is gone, or Root
 is silent, the group is killed and everything starts over: at most 5 times in 60 s, then exit 70.
 
-Exit codes (sysexits.h): 0 stopped as told · 64 wrong command line · 70 given up · 78 wrong configuration.
+Exit codes (sysexits.h): 0 stopped as told · 64 wrong command line · 70 given up · 78 wrong configuration ·
+130 interrupted before there was anything to stop.
 """
 
 import os
@@ -38,6 +39,7 @@ EXIT_OK = 0
 EXIT_USAGE = 64
 EXIT_GIVEN_UP = 70
 EXIT_CONFIG = 78
+EXIT_INTERRUPTED = 130
 
 BOOT_LIMIT = 60.0
 """Seconds from a boot until Root says that all is started; folding a journal again is part of it."""
@@ -339,6 +341,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # click's own code for a wrong command line is 2, which is no word of sysexits.h's.
         error.show()
         return EXIT_USAGE
+    except click.Abort:
+        return EXIT_INTERRUPTED
     return int(code)
 
 

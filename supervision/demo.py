@@ -5,6 +5,7 @@ of the control socket as anybody could write one. State lives in the given folde
 removed at the end.
 """
 
+import os
 import shutil
 import signal
 import subprocess
@@ -67,7 +68,14 @@ class Demo:
         """Start the live view."""
         if self._view is None:
             command = [sys.executable, "-m", "wire.control.live", "--socket", str(self.directory / "control.sock")]
-            self._view = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603  # our own program
+            # It ends with us by itself, and leaves the terminal as it was; told whom to watch, since we may end first.
+            command += ["--parent", str(os.getpid())]
+            self._view = subprocess.Popen(  # noqa: S603  # our own program
+                command,
+                stdin=subprocess.DEVNULL,
+                # A Ctrl-C while it loads would be a traceback on the screen; once loaded it ends with one.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # safe: arimond has one thread
+            )
 
     def check(self) -> None:
         """Notice that the simulator has ended by itself.

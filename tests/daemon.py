@@ -111,9 +111,13 @@ class Daemon:
         """What is run."""
 
     def start(self, *arguments: str) -> None:
-        """Start, and wait until the whole tree is up."""
+        """Start, and wait until the whole tree is up; if it is not, leave nothing."""
         self.launch(*arguments)
-        self.wait_whole()
+        try:
+            self.wait_whole()
+        except BaseException:
+            self.end()
+            raise
 
     def launch(self, *arguments: str) -> None:
         """Start, and wait for nothing."""

@@ -24,9 +24,12 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
 @pytest.fixture
 def daemon(tmp_path: Path, simulator: Simulator) -> Iterator[Daemon]:
     made = Daemon(tmp_path / "daemon", [simulator.pbx(index) for index in range(COUNT)], supervision=CALM)
-    made.start()
-    yield made
-    made.end()
+    try:
+        made.launch()
+        made.wait_whole(100.0)
+        yield made
+    finally:
+        made.end()
 
 
 def finished(daemon: Daemon) -> set[str]:

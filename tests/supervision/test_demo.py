@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,9 @@ class Run:
     def close(self) -> None:
         """Whatever the test did: leave nothing."""
         self.process.kill()
-        self.process.communicate()
         for pid in marked(self.mark):
             os.kill(pid, signal.SIGKILL)
+        self.process.communicate()
 
 
 @pytest.fixture
@@ -84,6 +85,15 @@ def test_it_runs_shows_calls_and_ends_by_itself(state: Path) -> None:
         run.close()
 
 
+def shown(run: Run) -> dict[int, str]:
+    """Its processes, with their command lines."""
+    found = {}
+    for pid in marked(run.mark):
+        with suppress(OSError):
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return found
+
+
 def calls(run: Run) -> list[object]:
     try:
         return list(run.client.calls())
@@ -98,7 +108,7 @@ def test_with_arimond_the_demonstration_ends_whole(state: Path) -> None:
         wait_for(run.finished, "a call is complete")
         assert len(marked(run.mark)) >= 9
         run.process.kill()
-        wait_for(lambda: not marked(run.mark), "nothing is left")
+        wait_for(lambda: not marked(run.mark), f"nothing is left of {shown(run)}")
         assert run.end() == -signal.SIGKILL
     finally:
         run.close()
@@ -153,3 +163,15 @@ def test_a_start_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(DemoFailed, match="the simulator ended with exit code 1"), demo:
         pass
     assert not demo.directory.exists()
+
+
+def test_an_impatient_ctrl_c_is_no_traceback(state: Path) -> None:
+    """Before there is anything to stop it just ends, and leaves nothing."""
+    run = Run(state)
+    try:
+        wait_for(lambda: len(marked(run.mark)) == 2, "the simulator is being started")
+        run.process.send_signal(signal.SIGINT)
+        assert run.end() in (0, 130)
+        assert "Traceback" not in run.output
+    finally:
+        run.close()

@@ -1,6 +1,6 @@
 """The live view of `arimond --demo`: the tree, calls now, events and messages a second, the last messages.
 
-    python -m wire.control.live --socket PATH
+    python -m wire.control.live --socket PATH [--parent PID]
 
 A client of the control socket like any other. `view` is pure: replies in, something to draw out. `watch` polls twice a
 second and draws; on a terminal in place, else as plain lines: each message as it is seen, and a line of figures every
@@ -178,9 +178,8 @@ def _print(console: Console, lines: list[Text]) -> None:
     console.file.flush()
 
 
-def _ender() -> Callable[[float], bool]:
+def _ender(parent: int) -> Callable[[float], bool]:
     """Ends with a signal, or with whoever started us."""
-    parent = os.getppid()
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os.write(writer, b"\0"))
@@ -194,11 +193,16 @@ def _ender() -> Callable[[float], bool]:
 
 @click.command()
 @click.option("--socket", required=True, type=click.Path(path_type=Path), help="The daemon's control socket.")
-def main(socket: Path) -> None:
+@click.option(
+    "--parent", type=int, help="End with this process, which started it; else with whoever is the parent now."
+)
+def main(socket: Path, parent: int | None) -> None:
     """Show a running arimond live."""
     console = Console(file=sys.stdout, highlight=False)
     try:
-        watch(ControlClient(socket, timeout=ANSWER_SECONDS), console, _ender())
+        watch(
+            ControlClient(socket, timeout=ANSWER_SECONDS), console, _ender(os.getppid() if parent is None else parent)
+        )
     except BrokenPipeError:
         # Nobody reads any more; what is left in the buffer must not fail at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
