@@ -300,10 +300,12 @@ class JournalWriter:
             self._asleep = True
             self._changed.wait_for(lambda: self._waiting or self._closing or self._needed is not None)
             self._asleep = False
-            rows = list(islice(self._waiting, BATCH_ROWS))
             needed, self._needed = self._needed, None
         if needed is not None:
             self._retire(needed)
+        with self._changed:
+            # After retiring: that may begin a new journal, and put what it must tell first in front.
+            rows = list(islice(self._waiting, BATCH_ROWS))
         if rows:
             self._commit(rows)
             return False
@@ -467,6 +469,8 @@ class JournalWriter:
 
     def _retire(self, needed: tuple[Position, ...]) -> None:
         assert self._segment is not None
+        if self._in_doubt:
+            return  # our last row may not be the last; it will be asked for again
         for position in needed:
             if position.uuid == self._segment.uuid and position.n > self._last_n:
                 self._begin_journal(
