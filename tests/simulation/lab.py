@@ -221,7 +221,7 @@ class Lab:
                     if path.name.endswith("-wal") and path.stat().st_size:
                         cut_wal(path, luck)
             case "ledger":
-                tear(luck.choice(ledger), luck)
+                tear(ledger[0] if luck.random() < 0.8 else luck.choice(ledger), luck)
             case "journal" if journal:
                 tear(luck.choice(journal), luck)
             case "no-ledger":
