@@ -186,8 +186,8 @@ def test_what_is_held_is_bounded(channel: Make) -> None:
     """A pending channel holds no more than the bound; what is dropped is reported, its end never is."""
     world = World(Bounds(pending=5))
     world.see(ari.ChannelCreated(T0, channel("b", state="Down")))
-    for _ in range(20):
-        world.see(ari.ChannelDtmfReceived(T0, channel("b", state="Down"), "1", 1))
+    for number in range(20):
+        world.see(ari.ChannelDtmfReceived(T0 + number, channel("b", state="Down"), "1", 1))
     assert len(world.state.groups["b"].held) == 5
     assert {report.what for report in world.reports} == {"too-much-held"}
 
