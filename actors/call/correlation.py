@@ -72,7 +72,7 @@ def correlate(
         if done is not None:
             return done, [], []
     if event in state.recent and any(type(one) is kind and one == event for one in state.recent):
-        # The same in every field, to the millisecond: a digit lasts longer than that, and a bridge is not entered twice.
+        # The same in every field, to the millisecond: a digit lasts longer, and nobody enters a bridge twice.
         return state, [], []
     work = _Work(state, event, n, bounds, recovered)
     _HANDLERS[kind](work, event)

@@ -25,7 +25,7 @@ worst case a chain has one record for each other member of a conference.
 Source: the behaviour of Asterisk 22's main/cdr.c, and `ari/truth.md`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from actors.call.events import Bridge, Channel
@@ -204,15 +204,16 @@ class Fold:
             theirs = self._get(user)
             if theirs is None or user == key:
                 continue
-            records = []
-            for record in theirs.records:
-                if record.other == key:
-                    if record.state in (DIAL, BRIDGED):
-                        record = self._final(user, record, theirs)
-                    else:
-                        record = self._close(record, theirs)
-                records.append(record)
-            self._tracks[user] = self._pruned(theirs._replace(records=tuple(records)))
+            records = list(theirs.records)
+            for at in _having(records, key):
+                record = records[at]
+                if record.state in (DIAL, BRIDGED):
+                    records[at] = self._final(user, record, theirs)
+                else:
+                    records[at] = self._close(record, theirs)
+            theirs = theirs._replace(records=tuple(records))
+            # In a large conference each party has a record with each: to prune them at every end costs more than they.
+            self._tracks[user] = self._pruned(theirs) if len(records) <= _SMALL else theirs
         self._tracks[key] = None
         if self._users(key):
             self._others[key] = ()
@@ -360,13 +361,12 @@ class Fold:
             theirs = self._get(user)
             if theirs is None:
                 continue
-            changed = tuple(
-                self._close(record._replace(touched=self.now), theirs)
-                if record.other == key and record.state == BRIDGED and record.bridge == bridge.id
-                else record
-                for record in theirs.records
-            )
-            self._tracks[user] = theirs._replace(records=changed)
+            records = list(theirs.records)
+            for at in _having(records, key):
+                record = records[at]
+                if record.state == BRIDGED and record.bridge == bridge.id:
+                    records[at] = self._close(record._replace(touched=self.now), theirs)
+            self._tracks[user] = theirs._replace(records=tuple(records))
 
     # -- one channel's records ------------------------------------------------------------------------------------
 
@@ -567,7 +567,7 @@ class Fold:
             return track
         return grown._replace(records=(*grown.records[:-1], grown.records[-1]._replace(state=PARKED, app="Park")))
 
-    def _is_a(self, key: str, other: str) -> bool:
+    def is_a(self, key: str, other: str) -> bool:
         """Whether `key` is party A towards `other`."""
         mine, theirs = self._get(key), self._get(other)
         if mine is None or theirs is None:
@@ -585,7 +585,9 @@ class Fold:
             self._put(key, index, record)
             return True
         found = False
-        if not (dialled and record.other is None):
+        # In a conference everybody has a record with everybody: each party is compared once, not once per record.
+        leads = _Leads(self, key)
+        if not (dialled and record.other is None) and (dialled or self._leads_any(leads, bridge)):
             for member in bridge.members:
                 theirs = self._get(member)
                 if theirs is None or member == key:
@@ -596,10 +598,11 @@ class Fold:
                     if dialled:
                         if record.other != member:
                             continue
-                    elif self._is_a(key, member):
+                    elif leads[member]:
                         record = record._replace(other=member, other_name=theirs.shown.name)
                         self._take(member, key)
-                    elif candidate.other is not None and candidate.other != key and self._is_a(key, candidate.other):
+                    elif leads[candidate.other]:
+                        assert candidate.other is not None
                         record = record._replace(other=candidate.other, other_name=candidate.other_name)
                         self._take(candidate.other, key)
                         found = True
@@ -614,6 +617,12 @@ class Fold:
                     break
         self._put(key, index, record)
         return found
+
+    def _leads_any(self, leads: "_Leads", bridge: Bridge) -> bool:
+        """Whether the newcomer may be party A towards anybody in a conference; in a small bridge: perhaps."""
+        if len(bridge.members) <= _SMALL or any(leads[member] for member in bridge.members):
+            return True
+        return any(leads[other] for other in (*self._others, *self._before.others))
 
     def _pair(self, key: str, index: int, bridge: Bridge) -> None:
         """Pair the newcomer with everybody in the bridge whom it does not have yet."""
@@ -630,7 +639,7 @@ class Fold:
                     continue
                 if record.other == member:
                     break
-                if self._is_a(key, member):
+                if self.is_a(key, member):
                     self._add(key, member, theirs.shown.name, record)
                 elif candidate.other is not None and candidate.other != key:
                     self._add(member, key, mine.shown.name, candidate)
@@ -647,6 +656,29 @@ class Fold:
         self._take(other, key)
         record = grown.records[-1]._replace(other=other, other_name=other_name, bridge=beside.bridge, state=BRIDGED)
         self._tracks[key] = grown._replace(records=(*grown.records[:-1], record))
+
+
+def _having(records: Iterable[Record], other: str) -> list[int]:
+    """Where the records with this B are."""
+    return [at for at, record in enumerate(records) if record.other == other]
+
+
+_SMALL = 8
+"""Members of a bridge up to which it is quicker to look at all their records than to find out if that is worth it."""
+
+
+class _Leads(dict[str | None, bool]):
+    """Whether a channel is party A towards each other, found out when it is asked."""
+
+    def __init__(self, fold: Fold, key: str) -> None:
+        super().__init__({None: False, key: False})
+        self._fold = fold
+        self._key = key
+
+    def __missing__(self, other: str | None) -> bool:
+        assert other is not None
+        leads = self[other] = self._fold.is_a(self._key, other)
+        return leads
 
 
 _new: Callable[..., Any] = tuple.__new__

@@ -8,6 +8,7 @@ The order of its keys is not defined, as with PMap.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, Generic, TypeVar, overload
 
 K = TypeVar("K")
@@ -88,8 +89,7 @@ class Shelf(Mapping[K, V], Generic[K, V]):
         return self._size
 
     def __iter__(self) -> Iterator[K]:
-        for drawer in self._drawers:
-            yield from drawer
+        return chain.from_iterable(self._drawers)
 
     def __repr__(self) -> str:
         return f"Shelf({dict(self)!r})"
