@@ -162,6 +162,8 @@ def disposition(call: Call) -> str:
     root = oldest(call)
     if call.life.reached is not None or (root is not None and root.alone):
         return "ANSWERED"
+    if call.life.merged_into is not None and root is not None and root.answered_ms is not None:
+        return "ANSWERED"  # it met the other call in a bridge: they talked
     caller = origin_leg(call)
     attempts = [
         leg for leg in _people(call) if leg.origin in ("dialled", "originated") and (leg is not caller or leg is root)
