@@ -3,9 +3,14 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.rabbitmq import RabbitMQ, Vhost
 from tests.rabbitmq import free_port as _free_port
+
+# A deadline per example is a timed assertion: on a busy machine it fails for no fault of ours.
+settings.register_profile("arimon", deadline=None)
+settings.load_profile("arimon")
 
 
 @pytest.fixture
