@@ -1,0 +1,155 @@
+"""The fold goes on where it stood, whatever became of process, disk and journal."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.folding import Folding
+from conf.settings import Settings
+from tests.simulation.disk import Disk, installed
+from tests.simulation.journal import DrivenJournal
+from tests.simulation.roles import PlainCalls
+from tests.truth import recordings
+from wire.message import OutboundMessage
+from wire.store.errors import StoreUnusable
+from wire.store.journal import JournalReader
+from wire.store.ledger import Ledger
+from wire.store.row import Kind
+from wire.store.segment import list_segments
+
+RECORDING = "07_dtmf_during_call"
+
+
+class Log:
+    """What an operator would read."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def error(self, event: str, **_keys: Any) -> None:
+        self.told.append(event)
+
+
+class Bench:
+    """A journal with one recording, and folds of it one after the other on the same ledger."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self.folder = folder
+        self.disk = disk
+        self.log = Log()
+        self.settings = Settings.model_validate(
+            {"pbx": [{"name": "pbx1"}], "journal": {"segment_bytes": 65536}, "switchboard": {"snapshot_rows": 100}}
+        )
+        self.journal = DrivenJournal(folder / "journal", self.settings.journal, lambda uuid, n: None)
+        self.journal.begin()
+        self.frames = list(recordings.frames(RECORDING))
+        self.append(self.frames)
+        self.begin()
+
+    def append(self, frames: list[bytes]) -> None:
+        """Rows come, one by one."""
+        for number, line in enumerate(frames):
+            body = line[line.index(b'"event":') + 8 : line.rindex(b"}")].strip()
+            self.journal.append(Kind.FRAME, 1_000 + number, body)
+            assert self.journal.drive()
+
+    def begin(self) -> None:
+        """A process starts."""
+        self.ledger = Ledger(self.folder / "ledger.db")
+        self.ledger.open()
+        self.reader = JournalReader(self.folder / "journal")
+        self.calls = PlainCalls(self.settings)
+        self.folding = Folding("pbx1", self.settings, self.ledger, self.reader, self.calls, self.log, lambda: 5_000)
+        for _ in self.folding.restore():
+            pass
+
+    def die(self) -> None:
+        """A process ends, and everything in its memory with it."""
+        self.ledger.close()
+        self.reader.close()
+
+    def fold(self, rows: int | None = None) -> None:
+        """Fold some rows, or all."""
+        left = rows
+        while left is None or left > 0:
+            done = self.folding.fold(lambda: True)
+            if done is None:
+                return
+            left = None if left is None else left - done.rows
+
+    def published(self) -> list[OutboundMessage]:
+        """What is in the outbox, in order."""
+        return [entry.message for entry in self.ledger.outbox.load(0, 1000, 1 << 24)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    disk = Disk(tmp_path, Counter())
+    with installed(disk, random.Random(1)):
+        made = Bench(tmp_path, disk)
+        yield made
+        made.die()
+        made.journal.die()
+
+
+@pytest.mark.parametrize("at", [1, 40, 70, 100])
+def test_a_restart_changes_nothing(bench: Bench, tmp_path: Path, at: int) -> None:
+    """What two processes publish is what one would have published."""
+    bench.fold(at)
+    bench.die()
+    bench.begin()
+    bench.fold()
+    found = bench.published()
+    bench.die()
+    (tmp_path / "ledger.db").unlink()
+    bench.begin()
+    bench.fold()
+    assert bench.published() == found
+    assert bench.log.told == []
+
+
+@pytest.mark.parametrize("trouble", ["full", "readonly", "doubt"])
+def test_a_disk_that_refuses_costs_nothing(bench: Bench, trouble: Any) -> None:
+    """What was folded is committed once, when the disk takes it; also where a COMMIT failed that was made."""
+    bench.fold()
+    want = bench.published()
+    bench.die()
+    (bench.folder / "ledger.db").unlink()
+    bench.begin()
+    bench.fold(20)
+    for _ in range(30):
+        bench.disk.trouble["ledger"] = trouble
+        try:
+            bench.folding.fold(lambda: True)
+        except StoreUnusable:
+            assert trouble != "doubt"
+        bench.disk.trouble.clear()
+        bench.folding.fold(lambda: True)
+    bench.fold()
+    assert bench.published() == want
+
+
+def test_numbers_go_on_where_folded_rows_are_gone(bench: Bench) -> None:
+    """A call whose rows since the snapshot are lost goes on with the next number, not with one that was given."""
+    bench.fold(60)
+    before = bench.published()
+    bench.die()
+    bench.journal.die()
+    # The journal is gone altogether, and begins anew with what comes now.
+    for segment in list_segments(bench.folder / "journal")[0]:
+        segment.path.unlink()
+    bench.journal = DrivenJournal(bench.folder / "journal", bench.settings.journal, lambda uuid, n: None)
+    bench.journal.begin()
+    bench.begin()
+    bench.append(bench.frames[60:])
+    bench.fold()
+    found = bench.published()
+    assert found[: len(before)] == before
+    sequences = Counter((message.stream, message.sequence) for message in found)
+    assert set(sequences.values()) == {1}
+    assert len(found) > len(before)
+    assert "switchboard.states_behind" in bench.log.told
