@@ -217,6 +217,7 @@ class CallSystem:
     def _ask(self, address: ActorAddress, message: Any) -> Folded | Degraded | EnquiryAnswered | None:
         """Send a message, run the system until it is quiet, take in what supervisors say; return an actor's answer."""
         found: Folded | Degraded | EnquiryAnswered | None = None
+        given_up: list[str] = []
         self._system.tell(address, message)
         answers, self._mailbox.responses = self._mailbox.responses, []
         # Reports are of those who died, so they are taken in before anybody has moved in.
@@ -231,8 +232,13 @@ class CallSystem:
                     self._moved_in(call_id, resident, reason)
                 case CallGivenUp(call_id, reason):
                     self._reason = reason
-                    if (gone := self._residents.pop(call_id, None)) is not None:
-                        self._prune(gone.address)
+                    given_up.append(call_id)
+        for call_id in given_up:
+            # Its supervisor has had enough of it, but it is active, and every active call has an actor.
+            if call_id in self.states:
+                self._start(call_id)
+            elif (gone := self._residents.pop(call_id, None)) is not None:
+                self._prune(gone.address)
         return found
 
     def _of_generation(self, report: Report) -> Report:
@@ -245,7 +251,7 @@ class CallSystem:
         if before is not None:
             self._prune(before.address)
             self.restarts += reason is not None
-            self._reason = reason
+            self._reason = reason or self._reason
         self._residents[call_id] = _Resident(address, 1 if before is None else before.generation + 1)
 
     def _prune(self, address: ActorAddress) -> None:

@@ -311,6 +311,22 @@ def test_a_call_that_used_up_its_budget_goes_on_with_its_next_input(
     assert system.census() == {"calls": 1, "actors": 1}
 
 
+def test_a_call_killed_more_often_than_its_budget_allows_still_has_an_actor(story: list[Routed]) -> None:
+    """The census holds whatever an operator does: each active call has one actor, with a generation of its own."""
+    system = CallSystem(SERVER, Settings.model_validate({"supervision": {"call_intensity": 2}}))
+    taken(system, of("1.0", story[:5]))
+    state = system.states["1.0"]
+    seen = [system.generation("1.0")]
+    for _ in range(8):
+        assert system.kill("1.0")
+        assert system.census() == {"calls": 1, "actors": 1}
+        assert system.states["1.0"] is state
+        seen.append(system.generation("1.0"))
+    assert seen == sorted(set(seen)), "a generation names one incarnation"
+    taken(system, of("1.0", story[5:]))
+    assert system.census() == {"calls": 0, "actors": 0}
+
+
 # --- every recording --------------------------------------------------------------------------------------------------
 
 
