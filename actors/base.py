@@ -113,8 +113,8 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
     """For log lines before it knows who it is."""
     starts_later: ClassVar[bool] = False
     """True if `start` returns before the actor is initialised; it then calls `started` itself."""
-    only_reading: ClassVar[frozenset[str]] = frozenset()
-    """Questions that read and change nothing: they are answered while this actor is suspended."""
+    answered_anyway: ClassVar[frozenset[str]] = frozenset()
+    """Questions that are answered while this actor is suspended, since they change nothing of it."""
     unsuspendable: ClassVar[str] = ""
     """Why this role must not be suspended; empty if it may be."""
 
@@ -412,7 +412,7 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         handler = getattr(self, f"query_{message.name}", None)
         if handler is None:
             self.answer(self.asking, problem=f"{self.identity.place} knows nothing of {message.name!r}")
-        elif self._held is not None and message.name not in _SYSTEM_QUESTIONS | self.only_reading:
+        elif self._held is not None and message.name not in _SYSTEM_QUESTIONS | self.answered_anyway:
             self.answer(self.asking, problem=f"{self.identity.place} is suspended: resume it first")
         else:
             try:

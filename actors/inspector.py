@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, cast
 from uuid import uuid4
@@ -144,12 +145,12 @@ class Inspector(api.Backend):
             if not await self._monitor.ask(place, "kill_call", call_id=key):
                 raise api.NotFound(f"there is no call {key!r} on {place.pbx}")
             return {"done": f"killed the actor of call {key}; its successor goes on"}
-        if place not in self._monitor.vitals:
-            raise api.NotFound(f"nothing runs at {path!r}; `arimon-ctl tree` shows the paths")
-        identity, vitals = self._monitor.vitals[place]
-        # Monitor may be its own victim: whoever asked sees the connection end, and that is the answer.
-        os.kill(vitals.pid, 9)
-        return {"done": f"killed {identity} (pid {vitals.pid})"}
+        if place == ROOT:
+            os.kill(self._monitor.vitals[ROOT][1].pid, signal.SIGKILL)
+            return {"done": "killed root; arimond starts everything over"}
+        # By its supervisor, which holds its pidfd: a pid may be somebody else's by now. Monitor may be its own victim:
+        # whoever asked sees the connection end then.
+        return {"done": await self._monitor.ask(_above(place), "kill_child", id=path)}
 
     async def restart(self, path: str) -> api.Done:
         place, within = self._target(path)
@@ -160,7 +161,7 @@ class Inspector(api.Backend):
             return {"done": f"{path} was stopped and started again"}
         if place == ROOT:
             raise api.Refused("Root is restarted with arimond: `systemctl restart arimond`")
-        above = Place("pbx", place.pbx) if place.pbx is not None and place.role != "pbx" else ROOT
+        above = _above(place)
         if place.role == "monitor":
             # It cannot tell of its own end. The answer is on its way before the question is.
             asyncio.get_running_loop().call_later(_LAST_WORD, self._order_restart, above, path)
@@ -323,3 +324,8 @@ class Inspector(api.Backend):
         if pbx not in names_:
             raise api.NotFound(f"there is no PBX {pbx!r}; there are: {', '.join(names_)}")
         return [pbx]
+
+
+def _above(place: Place) -> Place:
+    """Who supervises a process."""
+    return Place("pbx", place.pbx) if place.pbx is not None and place.role != "pbx" else ROOT

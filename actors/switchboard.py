@@ -57,7 +57,7 @@ class SwitchboardActor(ProcessActor):
 
     role = "switchboard"
     starts_later = True
-    only_reading = frozenset(
+    answered_anyway = frozenset(
         {"calls", "call", "outbox", "journal", "quarantine", "quarantine_show", "census", "which_children"}
     )
 

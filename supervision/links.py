@@ -52,6 +52,15 @@ def kill_process(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def kill(pidfd: int) -> None:
+    """SIGKILL to the process of a pidfd: to that one or to nobody, where a pid may have become somebody else's.
+
+    Source: pidfd_send_signal(2).
+    """
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
 def kill_group(group: int) -> None:
     """SIGKILL to a whole process group; that it is gone already is what was wanted."""
     with contextlib.suppress(ProcessLookupError):

@@ -6,7 +6,8 @@ A supervisor does nothing but supervise: no sockets, no threads, no work. Only s
 - *A start may take long, but not be silent*: the time of `start_timeout` runs from the child's last sign of life
   (`StillStarting`), so a Switchboard may refold for an hour, and a hung one is found. A deviation from OTP, whose
   timeout is of the start as a whole; the machine does not know, it is told of its timer later.
-- *Exited* is its pidfd. The reason is its farewell; no farewell means `killed`, with what the kernel says of it.
+- *Exited* is its pidfd. The reason is its farewell; no farewell means `killed`, with what the kernel says of it. Death
+  may be seen before the farewell is read; but a process that ended by itself (exit status 0) has said one.
 - A child that said farewell is killed at once: it has nothing left to do, and an interpreter's teardown may hang.
 - Children die with their supervisor, because the kernel sees to it (supervision.links).
 
@@ -24,7 +25,7 @@ from typing import Any
 
 from thespian.actors import ActorAddress
 
-from actors.base import LATER, MONITOR, Asking, ProcessActor
+from actors.base import LATER, MONITOR, Asking, Declined, ProcessActor
 from supervision import links, machine
 from supervision.child_spec import ChildType
 from supervision.commands import (
@@ -76,6 +77,9 @@ from supervision.reports import Context, Report, ReportKind
 from supervision.views import budget, which_children
 from wire.metrics import names
 
+_FAREWELL_LIMIT = 1.0
+"""Seconds that the last word of a process which ended by itself has to come out of our mailbox."""
+
 
 @dataclass
 class _Child:
@@ -105,6 +109,8 @@ class _Child:
     answered_at: float | None = None
     lag: float | None = None
     """How long its last probe took, seconds."""
+    dead: bool = False
+    """Its pidfd has told; its farewell may still be in our mailbox."""
     hung: bool = False
     """It was killed because it did not answer its probe."""
 
@@ -124,7 +130,7 @@ class Supervisor(ProcessActor):
 
     role = "supervisor"
     starts_later = True
-    only_reading = frozenset({"which_children"})
+    answered_anyway = frozenset({"which_children", "kill_child"})
 
     def start(self, start: Start) -> None:
         self._start = start
@@ -174,8 +180,8 @@ class Supervisor(ProcessActor):
                 if (child := self._child(id, generation)) is not None:
                     self._write(child, Stop(limit if isinstance(limit, int) else None))
             case KillChild(id, generation):
-                if (child := self._child(id, generation)) is not None:
-                    links.kill_process(child.pid)
+                if (child := self._child(id, generation)) is not None and not child.dead:
+                    links.kill(child.pidfd)
             case ProbeChild(id, generation):
                 if (child := self._child(id, generation)) is not None:
                     child.probed_at = time.monotonic()
@@ -252,6 +258,14 @@ class Supervisor(ProcessActor):
 
     def _died(self, child: _Child) -> None:
         self.unwatch(child.pidfd)
+        child.dead = True
+        if child.farewell is None and child.process.exitcode == 0:
+            self.after(_FAREWELL_LIMIT, f"farewell {child.id}", lambda: self._bury(child))
+        else:
+            self._bury(child)
+
+    def _bury(self, child: _Child) -> None:
+        self.cancel(f"farewell {child.id}")
         links.close_pidfd(child.pidfd)
         del self._children[child.id]
         reason = _how_it_ended(child) if child.farewell is None else child.farewell
@@ -382,6 +396,14 @@ class Supervisor(ProcessActor):
             )
         return found
 
+    def query_kill_child(self, id: str) -> str:
+        """Kill a child's process at once, whatever it is doing; what follows is decided as after any death."""
+        child = self._children.get(id)
+        if child is None or child.dead:
+            raise Declined(f"{id} has no process now")
+        links.kill(child.pidfd)
+        return f"killed {child.identity} (pid {child.pid})"
+
     def query_restart_child(self, id: str) -> Any:
         """Stop a child in order and start it again; answered when it is started."""
         self._give(AskTerminateChild(_Restart(self.asking, id), id))
@@ -415,9 +437,13 @@ class Supervisor(ProcessActor):
 
     def receive_Farewell(self, message: Farewell, sender: Peer) -> None:
         child = self._by_identity(sender.identity)
-        if child is not None:
-            child.farewell = message.reason
-            links.kill_process(child.pid)
+        if child is None:
+            return
+        child.farewell = message.reason
+        if child.dead:
+            self._bury(child)
+        else:
+            links.kill(child.pidfd)
 
     def receive_ProbeAnswered(self, message: ProbeAnswered, sender: Peer) -> None:
         child = self._by_identity(sender.identity)

@@ -191,9 +191,11 @@ class Daemon:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait(LIMIT)
-        for pid in marked(self._mark):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        # Again and again: one that was just being forked is seen at the second look only.
+        while left := marked(self._mark):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.socket.unlink(missing_ok=True)
 
     def processes(self) -> list[int]:
@@ -202,8 +204,7 @@ class Daemon:
 
     def messages(self) -> list[bytes]:
         """What the file sink has."""
-        path = self.state / "messages.jsonl"
-        return path.read_bytes().splitlines() if path.exists() else []
+        return whole_lines(self.state / "messages.jsonl")
 
     def exported(self, pbx: str = "pbx1") -> list[bytes]:
         """The whole journal, as `replay` reads it. After the daemon has ended."""
@@ -219,6 +220,11 @@ class Daemon:
     def log_tail(self) -> str:
         """The last lines of the log, for failures."""
         return (self.folder / "arimond.log").read_text(errors="replace")[-3000:]
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """Lines of a file that somebody may be writing to: what follows the last newline is not a line yet."""
+    return path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
 
 
 def replayed(lines: Sequence[bytes], settings: Settings, server: str = "pbx1") -> list[bytes]:

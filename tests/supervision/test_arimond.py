@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from supervision.arimond import ATTEMPTS, EXIT_CONFIG, EXIT_GIVEN_UP, EXIT_OK, EXIT_USAGE, main
-from tests.daemon import LIMIT, ROOT, Daemon, Simulator, assert_complete, replayed, wait_for
+from tests.daemon import LIMIT, ROOT, Daemon, Simulator, assert_complete, replayed, wait_for, whole_lines
 from wire.control.api import ControlError
 
 TRAFFIC = ("--rate", "100", "--lanes", "4", "--loop", "forever", "--mix", "ordinary")
@@ -119,7 +119,7 @@ def systemd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
 
 def logged(daemon: Daemon, event: str) -> list[dict[str, Any]]:
     """Log lines of this event."""
-    lines = (daemon.folder / "arimond.log").read_bytes().splitlines()
+    lines = whole_lines(daemon.folder / "arimond.log")
     found = [json.loads(line) for line in lines if line.startswith(b"{") and event.encode() in line]
     return [line for line in found if line["event"] == event]
 

@@ -14,7 +14,7 @@ import pytest
 
 from conf.settings import Settings
 from supervision.demo import Demo, DemoFailed
-from tests.daemon import LIMIT, ROOT, assert_complete, marked, replayed, wait_for
+from tests.daemon import LIMIT, ROOT, assert_complete, marked, replayed, wait_for, whole_lines
 from wire.control.api import ControlError
 from wire.control.client import ControlClient
 
@@ -38,8 +38,7 @@ class Run:
         self.output = ""
 
     def messages(self) -> list[bytes]:
-        path = self.state / "messages.jsonl"
-        return path.read_bytes().splitlines() if path.exists() else []
+        return whole_lines(self.state / "messages.jsonl")
 
     def finished(self) -> bool:
         """A complete call has been published."""
