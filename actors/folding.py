@@ -44,7 +44,7 @@ from wire.store.row import Position, Row
 if TYPE_CHECKING:  # its module imports Thespian
     from actors.call_system import Poisoned
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 """Raised when a stored state can no longer be folded further by the code; older snapshots are then passed over."""
 
 _CORE = sorted(module.name for module in pkgutil.iter_modules(actors.call.__path__, "actors.call."))

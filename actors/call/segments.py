@@ -28,16 +28,22 @@ Source: the behaviour of Asterisk 22's main/cdr.c, and `ari/truth.md`.
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from actors.call.chain import (
+    BRIDGED,
+    DIAL,
+    FINAL,
+    PARKED,
+    PENDING,
+    SINGLE,
+    Chains,
+    Others,
+    Record,
+    Track,
+    Tracks,
+    moved_on,
+)
 from actors.call.events import Bridge, Channel
-from actors.call.quick import quick
 from actors.call.shelf import Shelf
-
-SINGLE, DIAL, PENDING, BRIDGED, PARKED, FINAL = range(6)
-
-STATES = ("single", "dial", "pending", "bridge", "parked", "final")
-
-CAUSES = {17: "BUSY", 34: "CONGESTION", 3: "FAILED", 20: "FAILED", 16: "NO ANSWER", 19: "NO ANSWER"}
-"""Hang-up cause → disposition of a record that no dial has decided; every other cause says NO ANSWER."""
 
 STATUSES = {
     "ANSWER": "ANSWERED",
@@ -50,69 +56,6 @@ STATUSES = {
 
 UNDECIDED = frozenset({"RINGING", "PROCEEDING", "PROGRESS"})
 """Dial's dialstatus that end nothing."""
-
-
-@quick
-class Record(NamedTuple):
-    """One segment under way."""
-
-    state: int
-    start: int
-    answer: int | None
-    end: int | None
-    disposition: str | None
-    other: str | None
-    """Party B's channel id."""
-    other_name: str | None
-    bridge: str
-    app: str
-    locked: bool
-    """The application is settled: what A runs later does not change it."""
-    exten: str
-    touched: int
-    """Time of the last thing that happened to this record alone; 0 for nothing."""
-
-
-@quick
-class Track(NamedTuple):
-    """A channel as party A."""
-
-    created: tuple[int, int]
-    """Creation time and place in the order of arrival."""
-    last: int
-    """Time of the last thing that happened to it."""
-    shown: Channel
-    """As the last event showed it."""
-    cause: int
-    """Hang-up cause as far as it is known; 0 is unknown."""
-    dialled: bool
-    survived: bool
-    """Left a bridge while alive: the next dialplan or bridge takes the mark `dialled` away."""
-    rooted: bool
-    """The first of `records` is the first that there ever was."""
-    blind: bool
-    """First seen in mid-life: what it did before is unknown, so its first record is told only with a B."""
-    records: tuple[Record, ...]
-
-
-class Row(NamedTuple):
-    """A segment that is complete."""
-
-    channel_id: str
-    """Party A: the segment belongs to this channel's call."""
-    channel: str
-    dst_channel: str | None
-    src: str
-    dst: str
-    start: int
-    answer: int | None
-    end: int
-    disposition: str
-    app: str
-
-
-Tracks = Shelf[str, Track]
-Others = Shelf[str, tuple[str, ...]]
 
 
 class Segments(NamedTuple):
@@ -129,22 +72,14 @@ class Segments(NamedTuple):
         return cls(Shelf(), Shelf())
 
 
-class Fold:
-    """One event's work on the segments: changes are gathered here and become a new state at the end."""
+class Fold(Chains):
+    """One event's work on the segments: one method for each thing that happens."""
 
-    __slots__ = ("_before", "_limit", "_others", "_tracks", "now", "overflow", "rows")
+    __slots__ = ("_before",)
 
     def __init__(self, before: Segments, now: int, limit: int) -> None:
         self._before = before
-        self._limit = limit
-        self._tracks: dict[str, Track | None] = {}
-        self._others: dict[str, tuple[str, ...]] = {}
-        self.now = now
-        """Time of the event, Unix milliseconds."""
-        self.rows: list[Row] = []
-        """Segments that became complete."""
-        self.overflow = 0
-        """Records that were not begun, because the channel has too many."""
+        super().__init__(before.tracks, before.others, now, limit)
 
     def done(self) -> Segments:
         """The new state."""
@@ -156,11 +91,6 @@ class Fold:
         for key, users in self._others.items():
             others = others.set(key, users) if users else others.discard(key)
         return Segments(tracks, others)
-
-    def shown(self, key: str) -> Channel | None:
-        """A channel as it was shown last."""
-        track = self._get(key)
-        return track.shown if track is not None else None
 
     # -- what happens ---------------------------------------------------------------------------------------------
 
@@ -178,7 +108,7 @@ class Fold:
         if dialplan and old.survived and old.dialled and not channel.app.startswith("AppDial"):
             old = old._replace(dialled=False, survived=False)
         track, wanted = self._party_a(key, self._shown(old, channel), old)
-        if not wanted and channel.app and channel.exten != "h" and _moved_on(old, track):
+        if not wanted and channel.app and channel.exten != "h" and moved_on(old, track):
             track = self._append(track)
             track, _ = self._party_a(key, track, track)
         self._tracks[key] = track
@@ -368,180 +298,6 @@ class Fold:
                     records[at] = self._close(record._replace(touched=self.now), theirs)
             self._tracks[user] = theirs._replace(records=tuple(records))
 
-    # -- one channel's records ------------------------------------------------------------------------------------
-
-    def _get(self, key: str) -> Track | None:
-        if key in self._tracks:
-            return self._tracks[key]
-        try:
-            return self._before.tracks[key]
-        except KeyError:
-            return None
-
-    def _mine(self, key: str) -> Track:
-        track = self._get(key)
-        assert track is not None
-        return track
-
-    def _put(self, key: str, index: int, record: Record) -> None:
-        track = self._mine(key)
-        if track.records[index] is not record:
-            records = track.records
-            self._tracks[key] = track._replace(records=(*records[:index], record, *records[index + 1 :]))
-
-    def _users(self, key: str) -> tuple[str, ...]:
-        if key in self._others:
-            return self._others[key]
-        return self._before.others.get(key, ())
-
-    def _take(self, other: str, user: str) -> None:
-        users = self._users(other)
-        if user not in users:
-            self._others[other] = (*users, user)
-
-    def _forget(self, other: str, user: str) -> None:
-        users = self._users(other)
-        if user in users:
-            self._others[other] = tuple(one for one in users if one != user)
-
-    def _born(self, channel: Channel, created: tuple[int, int], late: bool = True) -> Track:
-        up = channel.state == "Up"
-        record = Record(
-            SINGLE, self.now, self.now if up else None, None, None, None, None, "", "", False, channel.exten, 0
-        )
-        # Asterisk always calls a ;1 itself; that it was originated instead shows in its Dial.
-        return Track(created, self.now, channel, 0, channel.name[-2:] == ";1", False, True, late, (record,))
-
-    def _shown(self, track: Track, channel: Channel) -> Track:
-        created, _, _, *rest = track
-        shown: Track = _new(Track, (created, self.now, channel, *rest))
-        return shown
-
-    def _append(self, track: Track, touched: int = 0) -> Track:
-        """Begin a new record at the end of the chain; the same track if there is no room for it."""
-        if len(track.records) >= self._limit:
-            self.overflow += 1
-            return track
-        last = track.records[-1]
-        start = max(track.last, touched)
-        record = Record(
-            SINGLE,
-            start,
-            start if track.shown.state == "Up" else None,
-            None,
-            None,
-            None,
-            None,
-            "",
-            last.app,
-            False,
-            last.exten,
-            0,
-        )
-        return track._replace(records=(*track.records, record))
-
-    def _update(self, track: Track, record: Record) -> Record:
-        """Take over what party A shows now."""
-        shown = track.shown
-        if shown.exten == "h":  # hang-up logic runs: the record ends before it
-            return self._close(record, track)
-        app, locked = record.app, record.locked
-        if not locked and shown.app and (not app or not shown.app.lower().startswith("appdial")):
-            app = shown.app
-            locked = app == "Dial"
-        answer = record.answer
-        if answer is None and shown.state == "Up":
-            answer = track.last
-        if answer is record.answer and app == record.app and shown.exten == record.exten and locked is record.locked:
-            return record
-        return record._replace(app=app, locked=locked, answer=answer, exten=shown.exten)
-
-    def _one_party_a(self, key: str, track: Track, record: Record, old: Track) -> tuple[Record, bool]:
-        """Show party A to one of its records; says whether the record wants it."""
-        state = record.state
-        if state == FINAL:
-            return record, track.shown.exten == "h"
-        if state == PENDING and _moved_on(old, track):
-            if record.other is not None:
-                return self._final(key, record, track), False
-            record = record._replace(state=SINGLE)
-        return self._update(track, record), True
-
-    def _party_a(self, key: str, track: Track, old: Track) -> tuple[Track, bool]:
-        """Show party A to all its records; says whether any wants it."""
-        wanted = False
-        changed = False
-        records = []
-        for record in track.records:
-            after, wants = self._one_party_a(key, track, record, old)
-            wanted = wanted or wants
-            changed = changed or after is not record
-            records.append(after)
-        return (self._pruned(track._replace(records=tuple(records))) if changed else track), wanted
-
-    def _close(self, record: Record, track: Track) -> Record:
-        """Set a record's end and disposition, once. It may still be taken up again while it is not final."""
-        if record.end is not None:
-            return record
-        disposition = record.disposition
-        if disposition is None:
-            if record.answer is not None:
-                disposition = "ANSWERED"
-            else:
-                cause = track.cause
-                if not cause and record.other is not None:
-                    other = self._get(record.other)
-                    cause = other.cause if other is not None else 0
-                disposition = CAUSES.get(cause, "NO ANSWER") if cause else "FAILED"
-        return record._replace(end=max(track.last, record.touched), disposition=disposition)
-
-    def _final(self, key: str, record: Record, track: Track) -> Record:
-        """End a record for good and tell it."""
-        record = self._close(record, track)._replace(state=FINAL)
-        if record.other is None and (
-            track.dialled
-            or (record.app.lower().startswith("appdial") and (record.app != "AppDial2" or record.answer is None))
-            or (track.blind and track.rooted and record.start == track.records[0].start)
-        ):
-            return record
-        assert record.end is not None
-        self.rows.append(
-            Row(
-                key,
-                track.shown.name,
-                record.other_name,
-                track.shown.number,
-                record.exten,
-                record.start,
-                record.answer,
-                record.end,
-                record.disposition or "NO ANSWER",
-                record.app,
-            )
-        )
-        return record
-
-    def _pruned(self, track: Track) -> Track:
-        """Drop final records that decide nothing any more."""
-        records = track.records
-        if len(records) < 3:
-            return track
-        kept = []
-        bridges: set[str] = set()
-        last = len(records) - 1
-        rooted = track.rooted
-        for index, record in enumerate(records):
-            if record.state == FINAL and index != last and (not record.bridge or record.bridge in bridges):
-                if index == 0:
-                    rooted = False
-                continue
-            if record.bridge:
-                bridges.add(record.bridge)
-            kept.append(record)
-        if len(kept) == len(records):
-            return track
-        return track._replace(records=tuple(kept), rooted=rooted)
-
     # -- dial, park, bridge ---------------------------------------------------------------------------------------
 
     def _dialling(self, key: str, record: Record, track: Track, caller: Channel | None, peer: Channel) -> Record:
@@ -622,7 +378,7 @@ class Fold:
         """Whether the newcomer may be party A towards anybody in a conference; in a small bridge: perhaps."""
         if len(bridge.members) <= _SMALL or any(leads[member] for member in bridge.members):
             return True
-        return any(leads[other] for other in (*self._others, *self._before.others))
+        return any(leads[other] for other in (*self._others, *self._others_before))
 
     def _pair(self, key: str, index: int, bridge: Bridge) -> None:
         """Pair the newcomer with everybody in the bridge whom it does not have yet."""
@@ -683,17 +439,6 @@ class _Leads(dict[str | None, bool]):
 
 _new: Callable[..., Any] = tuple.__new__
 """Makes a named tuple of its fields at half the cost of calling its class."""
-
-
-def _moved_on(before: Track, after: Track) -> bool:
-    """Whether a channel runs other dialplan than before."""
-    old, new = before.shown, after.shown
-    return (
-        new.app != old.app
-        and not new.app.lower().startswith("appdial")
-        and (new.context != old.context or new.exten != old.exten or new.priority != old.priority)
-        and new.exten != "h"
-    )
 
 
 def unchanged(segments: Segments, channel: Channel, now: int) -> Segments | None:

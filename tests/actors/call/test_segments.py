@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from actors.call.chain import Row
 from actors.call.events import Bridge, Channel
-from actors.call.segments import Fold, Row, Segments, unchanged
+from actors.call.segments import Fold, Segments, unchanged
 
 Make = Callable[..., Channel]
 
