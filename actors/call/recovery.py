@@ -29,7 +29,8 @@ of such an end is unknown (None), and who hung up is nobody.
 **Gaps.** One is opened by a link-down, by rows that the journal lost, by a link-up without a link-down (Connection was
 killed), by a journal that begins anew, or by a pair of looks that had to infer something (`audit`). It is told when
 two looks after it have agreed, or when the next begins: once each, also when nothing changed in it. The very first
-link-up of all is the end of no gap; it is told only if calls had begun before it.
+link-up of all is the end of no gap; it is told only if calls had begun before it. Where the host's clock was set back
+within a gap, it reaches from the earlier of what its ends say to the later: that is too much rather than too little.
 
 Everything is pure; the order of what is inferred is by time, then by what has to come first, then by age.
 """
@@ -208,14 +209,19 @@ def link_up(
             # The old journal went on for nobody knows how long.
             gap = gap._replace(reason=JOURNAL_LOST)
     elif was_up:
-        last_ms = max(watch.seen_ms or 0, told.get("last_row_ms") or 0)
-        gap = Gap(min(last_ms, row.at_ms), None, JOURNAL_LOST if anew else KILLED)
+        gap = Gap(max(watch.seen_ms or 0, told.get("last_row_ms") or 0), None, JOURNAL_LOST if anew else KILLED)
     else:
         gap = Gap(None, None, STARTED)
+    to_ms = row.at_ms
+    if gap.from_ms is not None:
+        # The clock may have been set back since the gap began, or since a row in it.
+        from_ms = min(gap.from_ms, row.at_ms)
+        to_ms = max(gap.from_ms, row.at_ms, watch.seen_ms or 0)
+        gap = gap._replace(from_ms=from_ms)
     watch = watch._replace(
         n=row.n,
         seen_ms=row.at_ms,
-        gap=gap._replace(to_ms=row.at_ms),
+        gap=gap._replace(to_ms=to_ms),
         look=None,
         silent=pmap(dict.fromkeys(correlation.channels, 1)),
     )
@@ -232,12 +238,12 @@ def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[st
         told: its body.
     """
     lost = int(told.get("rows") or 0)
-    from_ms, to_ms = int(told["from_ms"]), int(told["to_ms"])
+    from_ms, to_ms = sorted((int(told["from_ms"]), int(told["to_ms"])))
     if row.n <= watch.n and watch.seen_ms is not None:
-        from_ms = min(from_ms, watch.seen_ms)
+        from_ms, to_ms = min(from_ms, watch.seen_ms), max(to_ms, watch.seen_ms)
     gap = watch.gap
     if gap is None:
-        gap = Gap(from_ms, max(from_ms, to_ms), ROWS_LOST, rows_lost=lost)
+        gap = Gap(from_ms, to_ms, ROWS_LOST, rows_lost=lost)
     else:
         gap = gap._replace(
             from_ms=from_ms if gap.from_ms is None else min(gap.from_ms, from_ms),
@@ -247,7 +253,7 @@ def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[st
         )
     return watch._replace(
         n=row.n,
-        seen_ms=row.at_ms,
+        seen_ms=max(row.at_ms, to_ms),
         gap=gap,
         look=None,
         silent=pmap(dict.fromkeys(correlation.channels, 1)),
@@ -261,7 +267,7 @@ def _close(watch: Watch) -> tuple[Watch, list[Gap]]:
     if gap.from_ms is None:
         return watch._replace(gap=None), []
     if gap.to_ms is not None and gap.from_ms > gap.to_ms:
-        gap = gap._replace(from_ms=gap.to_ms)
+        gap = gap._replace(from_ms=gap.to_ms, to_ms=gap.from_ms)
     return watch._replace(gap=None, past=(*watch.past, gap)[-KEPT:]), [gap]
 
 

@@ -334,7 +334,7 @@ def _is_sound(at_ms: object, body: object, crc: object) -> bool:
 
 
 def _lost(last: int, after: int, from_ms: int, to_ms: int, reason: str) -> Row:
-    told = {"from_ms": min(from_ms, to_ms), "to_ms": to_ms, "reason": reason, "rows": last - after}
+    told = {"from_ms": from_ms, "to_ms": to_ms, "reason": reason, "rows": last - after}
     return Row(last, to_ms, Kind.LOST.value, orjson.dumps(told))
 
 

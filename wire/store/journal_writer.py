@@ -384,7 +384,7 @@ class JournalWriter:
         now = self._clock()
         if gap is not None:
             with self._changed:
-                row = _lost(min(gap[0], now), now, gap[1], None)
+                row = _lost(gap[0], now, gap[1], None)
                 self._waiting.appendleft(row)
                 self._bytes += row.cost
         try:

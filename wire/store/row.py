@@ -24,7 +24,8 @@ class Kind(StrEnum):
     """JSON `{"command": str, …}`: what somebody told us to do, as `redrive` or `drop`."""
     LOST = "lost"
     """JSON `{"from_ms", "to_ms", "reason": str, "rows": int | null}`: rows that the journal could not keep, or that
-    were damaged on disk; `rows` is null where nobody can say how many."""
+    were damaged on disk; `rows` is null where nobody can say how many; `from_ms` is the later one where the clock was
+    set back in between."""
 
 
 class Row(NamedTuple):

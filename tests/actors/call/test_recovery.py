@@ -369,6 +369,37 @@ def test_rows_lost_while_the_link_is_down_belong_to_its_gap(told: Told, caller: 
     assert (milliseconds(gap["from"]), milliseconds(gap["to"])) == (16_000, 21_000)
 
 
+def test_a_gap_in_which_the_clock_was_set_back(told: Told, caller: Channel) -> None:
+    """It reaches from the earlier of its ends to the latest moment known of it: nothing that it hid lies outside."""
+    call_under_way(told, caller)
+    told.row(7, 30 * SECOND, Kind.LINK_DOWN, DOWN | {"last_data_ms": 29_500})
+    told.row(8, 20 * SECOND, Kind.LINK_UP, UP)
+    told.row(9, 21 * SECOND, Kind.SNAPSHOT, look(21 * SECOND, [caller]))
+    told.row(10, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("lost", 20_000, 30_000)
+
+
+def test_a_clock_set_back_while_connection_was_dead(told: Told, caller: Channel) -> None:
+    """The gap covers the last row of the old Connection, though it seems to lie in the future."""
+    call_under_way(told, caller)
+    told.row(7, 13 * SECOND, Kind.LINK_UP, UP | {"last_row_ms": 19 * SECOND})
+    told.row(8, 14 * SECOND, Kind.SNAPSHOT, look(14 * SECOND, [caller]))
+    told.row(9, 17 * SECOND, Kind.SNAPSHOT, look(17 * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("killed", 13_000, 19_000)
+
+
+def test_rows_lost_across_a_clock_set_back(told: Told, caller: Channel) -> None:
+    """The gap covers both ends, whichever seems the earlier."""
+    call_under_way(told, caller)
+    told.row(9, 16 * SECOND, Kind.LOST, {"from_ms": 20_000, "to_ms": 16_000, "reason": "disk full", "rows": 3})
+    told.row(10, 17 * SECOND, Kind.SNAPSHOT, look(17 * SECOND, [caller]))
+    told.row(11, 20 * SECOND, Kind.SNAPSHOT, look(20 * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (milliseconds(gap["from"]), milliseconds(gap["to"])) == (16_000, 20_000)
+
+
 def test_a_link_that_flaps_has_a_gap_for_each_time(told: Told, caller: Channel) -> None:
     """A gap that no second look has confirmed is told when the next begins, once."""
     call_under_way(told, caller)
