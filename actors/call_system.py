@@ -13,6 +13,7 @@ from zlib import crc32
 
 from thespian.actors import ActorAddress, ActorExitRequest, ActorSystem
 
+from actors.call.discreet import routed_shown
 from actors.call.host import Folded
 from actors.call.inputs import Routed
 from actors.call.state import Call
@@ -62,6 +63,8 @@ class CallSystem:
         snapshot of all calls."""
         self.restarts = 0
         """Call actors replaced since the start."""
+        self._server = server
+        self._settings = settings
         self._reports: list[Report] = []
         self._residents: dict[str, _Resident] = {}
         self._reason: Reason | None = None
@@ -87,11 +90,12 @@ class CallSystem:
         the actor from a row that no actor can take. After `Poisoned` the call has a live actor and its former state.
         """
         self._reason = None
+        before = self.states.get(routed.call_id)
         for _attempt in (1, 2):
             resident = self._residents.get(routed.call_id) or self._start(routed.call_id)
             answer = self._ask(resident.address, routed)
             if self._debugs and (debug := self._debugs.get(routed.call_id)) is not None:
-                _account(debug, routed, answer)
+                _account(debug, routed_shown(routed, before, self._server, self._settings), answer)
             if isinstance(answer, Folded):
                 if answer.ended:
                     self._forget(routed.call_id)

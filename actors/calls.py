@@ -22,6 +22,7 @@ from typing import Any
 
 from thespian.actors import Actor, ActorAddress, ActorExitRequest, ActorSystemMessage, ChildActorExited
 
+from actors.call.discreet import call_shown, routed_shown
 from actors.call.host import degrade, fold
 from actors.call.inputs import Routed
 from actors.call.state import Call
@@ -171,8 +172,16 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
         try:
             self._take(message, sender)
         except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this actor, and is reported
-            found = Crash.of(problem, message=brief(message, _SHOWN), state=brief(self._state, _SHOWN))
+            found = Crash.of(problem, message=self._message_shown(message), state=self._state_shown())
             self._leave(replace(found, text=log.mask(found.text), traceback=log.mask(found.traceback)))
+
+    def _message_shown(self, message: Any) -> str:
+        if isinstance(message, Routed):
+            message = routed_shown(message, self._state, self._server, self._settings)
+        return brief(message, _SHOWN)
+
+    def _state_shown(self) -> str:
+        return brief(None if self._state is None else call_shown(self._state), _SHOWN)
 
     # Not `_receive`: the simple system base hangs a method of that name on every actor.
     def _take(self, message: Any, sender: ActorAddress) -> None:

@@ -17,6 +17,9 @@ from typing import Any
 
 from pyrsistent import PClass, PMap
 
+from actors.call.discreet import call_shown
+from actors.call.events import ChannelDtmfReceived
+from actors.call.state import Call
 from actors.messages import StreamAnswered, Streamed
 from conf.settings import Section
 from supervision.messages import Answer, Letter, Query
@@ -170,7 +173,7 @@ def brief_state(attributes: Mapping[str, object], most: int) -> str:
 
 
 def shown(attributes: Mapping[str, object]) -> dict[str, Any]:
-    """A state as plain data: what JSON can hold, names of fields kept, size bounded, secrets masked.
+    """A state as plain data: what JSON can hold, names of fields kept, size bounded; secrets and digits masked.
 
     Args:
         attributes: of an actor, by name.
@@ -197,6 +200,14 @@ class _Picture:
             return "(as configured)"
         if depth >= _DEEP or self._left <= 0:
             return f"… {type(value).__name__}"
+        if isinstance(value, bytes):
+            # Raw events hold what messages mask.
+            return f"({len(value)} bytes)"
+        if isinstance(value, ChannelDtmfReceived):
+            # Whether conf masks it depends on its call.
+            value = value._replace(digit="*")
+        elif isinstance(value, Call):
+            value = call_shown(value)
         if isinstance(value, Mapping | PMap):
             return self._fields(value, depth)
         if isinstance(value, tuple) and hasattr(value, "_asdict"):

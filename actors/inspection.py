@@ -6,6 +6,7 @@ from typing import Any
 from pyrsistent import PMap
 
 from actors.call import account, recovery
+from actors.call.discreet import call_shown
 from actors.call.state import Call, Phase
 from wire.control.api import CallSummary, Gap
 
@@ -77,6 +78,6 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def call_state(call: Call) -> dict[str, Any]:
-    """A call's whole state, but for its configuration."""
-    fields: dict[str, Any] = call.serialize()
+    """A call's whole state, but for its configuration; digits masked as in its messages."""
+    fields: dict[str, Any] = call_shown(call).serialize()
     return {name: plain(value) for name, value in fields.items() if name != "rules"}

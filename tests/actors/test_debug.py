@@ -50,7 +50,7 @@ def test_a_state_is_plain_data() -> None:
     }
     assert orjson.loads(orjson.dumps(shown(state))) == {
         "_pair": {"left": 1, "right": "r"},
-        "_box": {"inside": ["red", "b'x'", [1, 2]]},
+        "_box": {"inside": ["red", "(1 bytes)", [1, 2]]},
         "_call": {"legs": {"a": [None]}},
         "_settings": "(as configured)",
     }
