@@ -6,7 +6,7 @@ import pytest
 from actors import calls
 from actors.call.discreet import call_shown, routed_shown
 from actors.call.events import ChannelDtmfReceived
-from actors.call.host import Folded
+from actors.call.host import Folded, fold
 from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call.world import World, step
@@ -67,7 +67,7 @@ def test_no_digit_in_state_trace_and_crash_report(monkeypatch: pytest.MonkeyPatc
     system.enquire(f"call/{call_id}", "trace", {"most": 1000})
     for each in inputs[1:last]:
         assert isinstance(system.deliver(each), Folded)
-    fold, failures = calls.fold, [1]
+    failures = [1]
 
     def failing(call: Call | None, routed: Routed, server: str, settings: Settings) -> Folded:
         if routed is inputs[last] and failures:
