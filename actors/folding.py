@@ -197,6 +197,7 @@ class Folding:
 
         Raises:
             StoreUnusable: the disk refuses; make a new Folding and try again.
+            StoreDamaged: as `fold`; where it is the journal's end, make a new Folding and try again.
         """
         with translated(self._ledger.path):
             yield from self._restore()
@@ -207,7 +208,9 @@ class Folding:
         checkpoint = self._ledger.position()
         if checkpoint is None:
             # A new ledger, perhaps in place of a lost one: then this publishes again, under the same ids.
-            self.position = self._reader.position_at(self._clock() - int(self._options.rebuild_window * 1000))
+            self.position = yield from self._reader.rewound(int(self._options.rebuild_window * 1000))
+            if self.position is not None:
+                self._log.error("switchboard.rebuilt_in_part", position=str(self.position))
         else:
             self.position = checkpoint
             position = yield from self._load_snapshot()

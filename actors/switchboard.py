@@ -156,7 +156,7 @@ class SwitchboardActor(ProcessActor):
             try:
                 for _ in self._folding.restore():
                     yield True
-            except StoreUnusable as problem:
+            except (StoreUnusable, StoreDamaged) as problem:
                 self._disk_refused(problem)
                 self._begin_folding()
                 yield False
@@ -184,13 +184,7 @@ class SwitchboardActor(ProcessActor):
         try:
             done = self._folding.fold(lambda: time.monotonic() > until)
             more = done is not None or self._folding.snapshot()
-        except StoreUnusable as problem:
-            self._disk_refused(problem)
-            return False
-        except StoreDamaged as problem:
-            if problem.path == str(self._path):
-                raise  # the next start sets it aside
-            # The journal's end cannot be read; Connection will find it damaged too, and begin another.
+        except (StoreUnusable, StoreDamaged) as problem:
             self._disk_refused(problem)
             return False
         self._disk_works()
@@ -201,6 +195,9 @@ class SwitchboardActor(ProcessActor):
         return more
 
     def _disk_refused(self, problem: StoreUnusable | StoreDamaged) -> None:
+        """Ask again later. A journal whose end cannot be read is one: Connection finds it too, and begins another."""
+        if isinstance(problem, StoreDamaged) and problem.path == str(self._path):
+            raise problem  # the next start sets it aside
         if self._refused is None and self._folding.restoring:
             # It goes on by itself once the disk is back; to be restarted would help nobody.
             self.started()

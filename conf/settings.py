@@ -146,7 +146,8 @@ class Switchboard(Section):
     """A snapshot is stored each time this many rows have been folded; a restart folds up to about as many again, of
     which one CPU does some 14,000 a second. A snapshot costs 0.1 ms of CPU per active call."""
     rebuild_window: Positive = 3600.0
-    """A lost database is refolded from at most this much journal, seconds."""
+    """A lost database is refolded from at most this much journal, seconds; a pause without rows (the host was off)
+    counts for two minutes at most. Streams that began before have their numbers from 1 again."""
 
 
 class Bounds(Section):

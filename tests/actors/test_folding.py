@@ -15,7 +15,7 @@ from tests.simulation.journal import DrivenJournal
 from tests.simulation.roles import PlainCalls
 from tests.truth import recordings
 from wire.message import OutboundMessage
-from wire.store.errors import StoreUnusable
+from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger
 from wire.store.row import Kind
@@ -41,6 +41,7 @@ class Bench:
         self.folder = folder
         self.disk = disk
         self.log = Log()
+        self.now_ms = 5_000
         self.settings = Settings.model_validate(
             {"pbx": [{"name": "pbx1"}], "journal": {"segment_bytes": 65536}, "switchboard": {"snapshot_rows": 100}}
         )
@@ -63,7 +64,9 @@ class Bench:
         self.ledger.open()
         self.reader = JournalReader(self.folder / "journal")
         self.calls = PlainCalls(self.settings)
-        self.folding = Folding("pbx1", self.settings, self.ledger, self.reader, self.calls, self.log, lambda: 5_000)
+        self.folding = Folding(
+            "pbx1", self.settings, self.ledger, self.reader, self.calls, self.log, lambda: self.now_ms
+        )
         for _ in self.folding.restore():
             pass
 
@@ -110,6 +113,55 @@ def test_a_restart_changes_nothing(bench: Bench, tmp_path: Path, at: int) -> Non
     bench.fold()
     assert bench.published() == found
     assert bench.log.told == []
+
+
+def test_a_lost_ledger_is_made_good_whatever_the_clock_says(bench: Bench, tmp_path: Path) -> None:
+    """What is folded again is counted on the rows: the host may have been off for a day, or its clock been set."""
+    bench.append(bench.frames)
+    bench.now_ms = 86_400_000
+    bench.fold()
+    found = bench.published()
+    bench.die()
+    (tmp_path / "ledger.db").unlink()
+    bench.begin()
+    bench.fold()
+    assert bench.published() == found
+    assert bench.log.told == []
+
+
+def test_a_journal_longer_than_the_window_is_folded_again_in_part(bench: Bench, tmp_path: Path) -> None:
+    """And the log says from where."""
+    bench.settings = bench.settings.model_copy(
+        update={"switchboard": bench.settings.switchboard.model_copy(update={"rebuild_window": 0.01})}
+    )
+    bench.die()
+    (tmp_path / "ledger.db").unlink()
+    bench.begin()
+    assert bench.folding.position is not None
+    assert bench.folding.position.n == len(bench.frames) - 11
+    assert bench.log.told == ["switchboard.rebuilt_in_part"]
+
+
+def test_a_journal_whose_end_is_damaged_waits_for_its_writer(bench: Bench) -> None:
+    """A start finds it before Connection has begun another: it may be tried again, and then goes on."""
+    bench.fold()
+    before = bench.published()
+    bench.die()
+    bench.journal.die()
+    for segment in list_segments(bench.folder / "journal")[0]:
+        segment.path.write_bytes(bytes(8192))
+    with pytest.raises(StoreDamaged) as caught:
+        bench.begin()
+    assert caught.value.path != str(bench.folder / "ledger.db")
+    bench.die()
+    bench.journal = DrivenJournal(bench.folder / "journal", bench.settings.journal, lambda uuid, n: None)
+    bench.journal.begin()
+    assert bench.journal.drive()
+    bench.begin()
+    bench.append(bench.frames)
+    bench.fold()
+    assert bench.published()[: len(before)] == before
+    assert bench.folding.watch.gap is not None
 
 
 @pytest.mark.parametrize("trouble", ["full", "readonly", "doubt"])

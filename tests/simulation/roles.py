@@ -325,7 +325,9 @@ class SwitchboardMachine(Machine):
                 self.lab.happened["ledger.set_aside"] += 1
             for _ in self.folding.restore():
                 pass
-        except StoreUnusable:
+        except (StoreUnusable, StoreDamaged) as problem:
+            if problem.path == str(self.ledger.path) and isinstance(problem, StoreDamaged):
+                raise
             self.ledger.close()
             self._begin_folding()
             self.later(DISK_RETRY_MS, self._open)

@@ -7,7 +7,7 @@ next is entered only after a second look at this one.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,10 @@ from wire.store.segment import Segment, checksum, index_of, list_segments
 
 EXPORT_ROWS = 1000
 EXPORT_BYTES = 4 * 1024 * 1024
+PAUSE_MS = 120_000
+"""A longer time without a row is no part of the journal's life: while the link is up, an audit writes some a minute."""
+_BEYOND = (1 << 63) - 1
+"""No row has this n: SQLite's largest."""
 
 
 class Batch(NamedTuple):
@@ -135,27 +139,52 @@ class JournalReader:
         self._look()
         return self._segments[-1].uuid if self._segments else None
 
-    def position_at(self, at_ms: int) -> Position | None:
-        """Where to read from for the rows had since a time (`rebuild_window`).
+    def rewound(self, span_ms: int) -> Generator[None, None, Position | None]:
+        """Where to read from for the last stretch of the journal (`rebuild_window`); comes up for air now and then.
+
+        A stretch is measured on the rows, not on a clock: what lies between two rows counts for `PAUSE_MS` at most, and
+        nothing if the later one has the earlier time. So it is as long as ever when the host was off for a day, or had
+        its clock set.
 
         Args:
-            at_ms: Unix milliseconds.
+            span_ms: How much, milliseconds.
 
         Returns:
-            The position before the first such row of the newest segment that begins before it; None: from the oldest.
+            The position before its first row; None: from the oldest.
+
+        Raises:
+            StoreUnusable: the disk refuses.
         """
         self._look()
+        later = None
         for segment in reversed(self._segments):
-            if segment.begun_ms >= at_ms:
-                continue
+            before = _BEYOND
+            while rows := self._times(segment, before):
+                for n, at_ms in rows:
+                    if later is not None:
+                        span_ms -= min(max(0, later - at_ms), PAUSE_MS)
+                        if span_ms < 0:
+                            return Position(segment.uuid, n)
+                    before, later = n, at_ms
+                yield
+        return None
+
+    def _times(self, segment: Segment, before: int) -> list[tuple[int, int]]:
+        """Rows before a row, the nearest first, as (n, at_ms); none where damage begins."""
+        try:
             connection = self._connect(segment)
             if connection is None:
-                break
-            n = connection.execute("SELECT min(n) FROM row WHERE at_ms >= ?", (at_ms,)).fetchone()[0]
-            if n is None:
-                n = (connection.execute("SELECT max(n) FROM row").fetchone()[0] or segment.first_n - 1) + 1
-            return Position(segment.uuid, n - 1)
-        return None
+                return []
+            return connection.execute(
+                "SELECT n, at_ms FROM row WHERE n < ? ORDER BY n DESC LIMIT ?", (before, EXPORT_ROWS)
+            ).fetchall()
+        except sqlite3.Error as error:
+            known = classify(segment.path, error)
+            if not isinstance(known, StoreDamaged):
+                raise (known or error) from error
+        except StoreDamaged:
+            pass  # what nobody can read, nobody has to fold again
+        return []
 
     def export(self, after: Position | None = None, upto: Position | None = None) -> Iterator[bytes]:
         """Rows as lines that `arimon-ctl replay` reads, newline included.
@@ -316,15 +345,17 @@ class JournalReader:
         return None
 
     def _edge(self, segment: Segment, order: str) -> tuple[Position, int] | None:
-        connection = self._connect(segment)
-        if connection is None:
-            return None
         try:
+            connection = self._connect(segment)
+            if connection is None:
+                return None
             row = connection.execute(f"SELECT n, at_ms FROM row ORDER BY n {order} LIMIT 1").fetchone()  # noqa: S608
+        except StoreDamaged:
+            return None  # the range tells what can be read
         except sqlite3.Error as error:
             known = classify(segment.path, error)
             if isinstance(known, StoreDamaged):
-                return None  # the range tells what can be read
+                return None
             raise (known or error) from error
         return (Position(segment.uuid, row[0]), row[1]) if row else None
 

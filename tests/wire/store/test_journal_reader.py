@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from wire.store.journal import export_line
+from wire.store.journal import JournalReader, export_line
+from wire.store.journal_reader import PAUSE_MS
 from wire.store.row import Kind, Position, Row
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def test_nothing_yet(journal: "Harness") -> None:
     reader = journal.reader()
     assert reader.read(None, 10, 1000) is None
     assert reader.read(Position("x", 3), 10, 1000) is None
-    assert (reader.uuid(), reader.range().segments, reader.position_at(5)) == (None, 0, None)
+    assert (reader.uuid(), reader.range().segments, rewound(reader, 5)) == (None, 0, None)
     assert journal.writer().close()
     assert reader.read(None, 10, 1000) is None
     assert (reader.range().first, reader.range().last, reader.range().segments) == (None, None, 1)
@@ -89,18 +90,73 @@ def _present(directory: Path, pattern: str) -> list[Path]:
 
 
 def test_range_and_times(journal: "Harness") -> None:
-    """range() tells first and last; position_at() finds the row before the first one had since a time."""
+    """range() tells first and last."""
     uuid = fill(journal, 500)
     reader = journal.reader()
     found = reader.range()
     assert (found.first, found.last) == (Position(uuid, 1), Position(uuid, 500))
     assert (found.first_ms, found.last_ms, found.segments) == (1001, 1500, len(journal.segments()))
     assert found.bytes == sum(path.stat().st_size for path in journal.directory.iterdir() if path.name != "writer.lock")
-    assert [reader.position_at(at_ms) for at_ms in (1, 1000, 1001, 1300, 1500, 9999)] == [
+
+
+def rewound(reader: JournalReader, span_ms: int) -> Position | None:
+    """What `rewound` returns."""
+    steps = reader.rewound(span_ms)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Position | None = end.value
+            return found
+
+
+def test_the_last_stretch_of_a_journal(journal: "Harness") -> None:
+    """rewound() finds the row before it, in whichever segment."""
+    uuid = fill(journal, 500)
+    assert len(journal.segments()) > 3
+    reader = journal.reader()
+    assert [rewound(reader, span_ms) for span_ms in (0, 1, 200, 498, 499, 9999)] == [
+        *(Position(uuid, n) for n in (499, 498, 299, 1)),
         None,
         None,
-        *(Position(uuid, n) for n in (0, 299, 499, 500)),
     ]
+
+
+@pytest.mark.parametrize("jump_ms", [3_600_000, -3_600_000])
+def test_a_stretch_is_as_long_when_the_clock_was_set(journal: "Harness", jump_ms: int) -> None:
+    """Nor does it matter how long the host was off: a pause counts for no more than PAUSE_MS."""
+    writer = journal.writer()
+    for n in range(1, 101):
+        writer.append(Kind.FRAME, 5_000_000 + n * 1000 + (jump_ms if n > 50 else 0), b"x")
+    assert writer.close()
+    reader, pause = journal.reader(), PAUSE_MS if jump_ms > 0 else 0
+    found = [rewound(reader, span_ms) for span_ms in (40_000, 60_000 + pause, 98_000 + pause)]
+    assert [position and position.n for position in found] == [59, 38, None]
+
+
+def test_a_stretch_over_damage(journal: "Harness") -> None:
+    """A segment that cannot be read counts for nothing, and the stretch reaches over it."""
+    fill(journal, 500)
+    path, following = journal.segments()[-2:]
+    first, then = (int(each.name.split("-")[1]) for each in (path, following))
+    with path.open("r+b") as file:
+        file.write(b"\0" * 4096)
+    reader = journal.reader()
+    position = rewound(reader, 500 - then + 2)
+    assert position is None or position.n < first
+    assert reader.range().last == Position(following.name.split("-", 3)[3].removesuffix(".journal"), 500)
+
+
+@pytest.mark.parametrize("edge", [0, -1])
+def test_the_range_of_a_journal_with_a_damaged_edge(journal: "Harness", edge: int) -> None:
+    """range() tells what can be read."""
+    uuid = fill(journal, 500)
+    firsts = [int(path.name.split("-")[1]) for path in journal.segments()]
+    with journal.segments()[edge].open("r+b") as file:
+        file.write(b"\0" * 4096)
+    found = journal.reader().range()
+    want = (firsts[1], 500) if edge == 0 else (1, firsts[-1] - 1)
+    assert (found.first, found.last) == tuple(Position(uuid, n) for n in want)
 
 
 def test_a_missing_segment_is_told(journal: "Harness") -> None:
