@@ -44,12 +44,7 @@ def health(vitals: AllVitals) -> list[str]:
         if place.role == "connection":
             problems.extend(_connection_problems(place, details))
         elif place.role == "switchboard":
-            if details["lag_seconds"] > LAG_LIMIT:
-                problems.append(f"{place}: {details['lag_rows']} rows behind, for {details['lag_seconds']:.0f} s")
-            if details["quarantined"]:
-                problems.append(f"{place}: {details['quarantined']} rows in quarantine")
-            if details["outbox"]["parked"]:
-                problems.append(f"{place}: {details['outbox']['parked']} messages parked as unroutable")
+            problems.extend(_switchboard_problems(place, details))
         elif place.role == "publisher" and details["state"]["phase"] != "connected":
             state = details["state"]
             problems.append(f"publisher: {state['phase']}: {state['reason'] or 'not connected yet'}")
@@ -75,6 +70,19 @@ def _connection_problems(place: Place, details: dict[str, Any]) -> list[str]:
         problems.append(f"{place}: the journal's disk refuses rows: {journal['reason']}")
     if journal["lost_rows"]:
         problems.append(f"{place}: {journal['lost_rows']} rows lost since the start of Connection")
+    return problems
+
+
+def _switchboard_problems(place: Place, details: dict[str, Any]) -> list[str]:
+    problems: list[str] = []
+    if details["disk"]:
+        problems.append(f"{place}: the disk refuses, rows wait in the journal: {details['disk']}")
+    if details["lag_seconds"] > LAG_LIMIT:
+        problems.append(f"{place}: {details['lag_rows']} rows behind, for {details['lag_seconds']:.0f} s")
+    if details["quarantined"]:
+        problems.append(f"{place}: {details['quarantined']} rows in quarantine")
+    if details["outbox"]["parked"]:
+        problems.append(f"{place}: {details['outbox']['parked']} messages parked as unroutable")
     return problems
 
 

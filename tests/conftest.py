@@ -1,12 +1,18 @@
 """What all tests share: a real RabbitMQ and free ports."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests.daemon import Daemon, Simulator
 from tests.rabbitmq import RabbitMQ, Vhost
 from tests.rabbitmq import free_port as _free_port
+from tests.spine.tools import CALM, Start
+
+TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
 
 # A deadline per example is a timed assertion: on a busy machine it fails for no fault of ours.
 settings.register_profile("arimon", deadline=None)
@@ -51,3 +57,32 @@ def vhost(rabbitmq: RabbitMQ) -> Iterator[Vhost]:
         rabbitmq.start()
     rabbitmq.resume()
     rabbitmq.delete_vhost(vhost)
+
+
+@pytest.fixture
+def start(tmp_path: Path, vhost: Vhost) -> Iterator[Start]:
+    """Starts a simulator, and a daemon that publishes to this test's vhost; keywords are RabbitMQ's settings."""
+    made: list[Daemon | Simulator] = []
+
+    def run(form: str = "v3", confirm_timeout: float = 30.0, **rabbitmq: Any) -> tuple[Daemon, Simulator]:
+        simulator = Simulator(tmp_path / "simulator", *TRAFFIC)
+        made.append(simulator)
+        daemon = Daemon(
+            tmp_path / "daemon",
+            [simulator.pbx()],
+            supervision=CALM,
+            publisher={"sink": "amqp", "form": form, "confirm_timeout": confirm_timeout},
+            rabbitmq={
+                "port": vhost.broker.port,
+                "vhost": vhost.name,
+                "retry": {"minimum": 0.1, "maximum": 0.5},
+                **rabbitmq,
+            },
+        )
+        made.append(daemon)
+        daemon.start()
+        return daemon, simulator
+
+    yield run
+    for each in reversed(made):
+        each.end()

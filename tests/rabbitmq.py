@@ -259,6 +259,10 @@ class RabbitMQ:
         patterns = ", ".join(f'<<"{pattern}">>' for pattern in (user, vhost, configure, write, read, "test"))
         self.call(f"rabbit_auth_backend_internal:set_permissions({patterns})")
 
+    def close_connections(self) -> None:
+        """Close all connections, as an operator may. A channel keeps the permissions that it began with."""
+        self.call('rabbit_networking:close_connections(rabbit_networking:connections(), <<"test">>)')
+
     def call(self, expression: str) -> str:
         """Evaluate Erlang in the broker (some 5 ms, where rabbitmqctl takes a second).
 

@@ -26,6 +26,7 @@ SWITCHBOARD = {
     "outbox": {"waiting": 1, "parked": 0},
     "calls": 3,
     "partitions": [1, 2],
+    "disk": None,
 }
 PUBLISHER = {"state": {"phase": "connected", "reason": "", "attempt": 0}, "confirmed": 7}
 
@@ -102,6 +103,10 @@ def test_before_anybody_has_reported_everything_is_unknown() -> None:
         (
             {"switchboard": SWITCHBOARD | {"lag_rows": 7, "lag_seconds": LAG_LIMIT + 1}},
             "pbx/pbx1/switchboard: 7 rows behind, for 11 s",
+        ),
+        (
+            {"switchboard": SWITCHBOARD | {"disk": "ledger.db: database or disk is full"}},
+            "pbx/pbx1/switchboard: the disk refuses, rows wait in the journal: ledger.db: database or disk is full",
         ),
         ({"switchboard": SWITCHBOARD | {"quarantined": 2}}, "pbx/pbx1/switchboard: 2 rows in quarantine"),
         (

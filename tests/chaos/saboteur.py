@@ -2,10 +2,16 @@
 
 The classes are changed here, before anything is forked, so every process of the tree has them; the product has no hook
 for it. A fault strikes the role for which there is a file `ROLE.FAULT` in $ARIMON_TEST_FAULTS, once: the file goes.
+
+Disks misbehave for as long as there is a file: `journal.full`, and a journal may not grow (`max_page_count`: what needs
+a new page fails as on a full disk); `ledger.readonly`, and a ledger takes no writes (`query_only`). That it has
+happened is in the daemon's status.
 """
 
+import functools
 import os
 import resource
+import sqlite3
 import sys
 import threading
 from pathlib import Path
@@ -87,7 +93,28 @@ def wait_in_mailbox(self: Any, start: Any) -> None:
         self.after(0.05, "wait", lambda: wait_in_mailbox(self, start))
 
 
+class Choking(sqlite3.Connection):
+    """A database whose disk is full, or takes no writes, when a test says so."""
+
+    NO_LIMIT = 2**30
+    """Pages; SQLite takes a limit below the present size as the present size."""
+    choked = False
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        """As written; but when a transaction begins, the disk is made as it is to be."""
+        if sql == "BEGIN IMMEDIATE":
+            file = super().execute("PRAGMA database_list").fetchone()[2]
+            ledger = file.endswith("ledger.db")
+            choked = (FOLDER / ("ledger.readonly" if ledger else "journal.full")).exists()
+            if choked or self.choked:
+                setting = f"query_only={int(choked)}" if ledger else f"max_page_count={1 if choked else self.NO_LIMIT}"
+                super().execute(f"PRAGMA {setting}").fetchone()
+            self.choked = choked
+        return super().execute(sql, *arguments)
+
+
 if __name__ == "__main__":
+    sqlite3.connect = functools.partial(sqlite3.connect, factory=Choking)  # type: ignore[assignment]
     ProcessActor._dispatch = dispatch  # type: ignore[method-assign]
     ProcessActor._init = init  # type: ignore[method-assign]
     sys.exit(main())

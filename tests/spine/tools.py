@@ -3,6 +3,7 @@
 import asyncio
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +15,9 @@ from wire.control.api import ControlError, PbxStatus, Status
 
 CALM = {"probe_limit": 30.0, "shutdown": 20.0, "stop_timeout": 60.0}
 """Supervision that takes no process of a busy machine for hung: for tests in which nothing may be restarted."""
+
+Start = Callable[..., tuple[Daemon, Simulator]]
+"""Starts a daemon that publishes to the test's vhost (tests/conftest.py)."""
 
 
 def fault(simulator: Simulator, name: str, index: int = 0, **arguments: object) -> None:
@@ -54,6 +58,17 @@ def finish(daemon: Daemon, simulator: Simulator) -> None:
     simulator.end()
     daemon.wait_drained()
     assert daemon.stop() == 0
+
+
+def confirmed(daemon: Daemon) -> int:
+    found = status(daemon)
+    return 0 if found is None else found["publisher"]["confirmed"]
+
+
+def wait_for_confirmed(daemon: Daemon, more: int) -> None:
+    """Wait until so many more are confirmed."""
+    before = confirmed(daemon)
+    wait_for(lambda: confirmed(daemon) > before + more, f"{more} messages are confirmed")
 
 
 def restarts(daemon: Daemon) -> dict[str, int]:
