@@ -145,7 +145,6 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         """While a question is being answered: who asked."""
         self._lines: dict[str, tuple[Place, Line[Any]]] = {}
         self._known: dict[str, Identity | None] = {}
-        self._unanswered: list[tuple[ActorAddress, Letter]] = []
         self.open_line("vitals", MONITOR, latest)
         self._machinery = frozenset(vars(self)) | {"_machinery", "_myRef", "asking"}
         """Attributes that are no part of the actor's own state."""
@@ -165,10 +164,6 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
     def details(self) -> dict[str, Any]:
         """What this actor shows of itself in status and health: plain data, cheap to make."""
         return {}
-
-    def answers_later(self, _item: Any) -> bool:
-        """Whether this item of a line is answered by `answer_streams`, when its work is done, and not at once."""
-        return False
 
     def measure(self) -> None:
         """Once a second, before the figures are sent: set what is not counted as it happens."""
@@ -373,16 +368,8 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
 
     def receive_Streamed(self, message: Streamed, sender: Peer) -> None:
         self._dispatch(message.item, sender.identity, sender.address)
-        answer = Letter(sender.identity, self.identity, StreamAnswered(message.line, message.token))
-        if self.answers_later(message.item):
-            self._unanswered.append((sender.address, answer))
-        else:
-            self.send(sender.address, answer)
-
-    def answer_streams(self) -> None:
-        """Answer what `answers_later` kept back: the work is done."""
-        while self._unanswered:
-            self.send(*self._unanswered.pop())
+        answer = StreamAnswered(message.line, message.token)
+        self.send(sender.address, Letter(sender.identity, self.identity, answer))
 
     def receive_StreamAnswered(self, message: StreamAnswered, _sender: Peer) -> None:
         if message.line in self._lines:

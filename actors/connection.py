@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from actors.call.events import milliseconds
-from actors.messages import Doubted, JournalNeeded, JournalReaches, LinkChanged, SnapshotTaken, TakeSnapshot
+from actors.messages import Doubted, JournalNeeded, LinkChanged, SnapshotTaken, TakeSnapshot
 from actors.rate import Rate
 from actors.worker import WorkerActor
 from supervision.messages import Identity, Peer, Place, Start
@@ -30,6 +30,7 @@ from wire.ari.errors import AriError
 from wire.ari.rest import AriRest
 from wire.ari.session import Described, Down
 from wire.metrics import names
+from wire.store.bell import Bell
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader, JournalWriter
 from wire.store.row import Kind, Position
@@ -52,6 +53,9 @@ class ConnectionActor(WorkerActor):
         self._pbx = start.pbx
         self._last_row_ms: int | None = _last_row_ms(start.directory / "journal")
         """Until when a Connection before this one saw the PBX; None once ours does."""
+        self._rows = self.metrics.counter(names.JOURNAL_ROWS)
+        self._reached: Position | None = None
+        self._bell = Bell(start.directory / "bell")
         self._journal = JournalWriter(start.directory / "journal", start.settings.journal, self._committed)
         self._journal.start()
         self._link = AriLink(
@@ -59,7 +63,6 @@ class ConnectionActor(WorkerActor):
         )
         self._rest = AriRest(self._pbx)
         self._shown: Described | None = None
-        self._reached: Position | None = None
         self._events = 0
         self._last_frame: tuple[int, bytes] | None = None
         self._is_up = False
@@ -72,8 +75,6 @@ class ConnectionActor(WorkerActor):
         self._rate = Rate()
         self._connected = self.metrics.gauge(names.ARI_CONNECTED)
         self._connected.set(0)
-        self._rows = self.metrics.counter(names.JOURNAL_ROWS)
-        self.open_line("doorbell", Place("switchboard", self._pbx.name), lambda _older, newer: newer)
         self.open_line("link", RECOVERY, lambda _older, newer: newer)
         self.open_line("looked", RECOVERY, lambda _older, newer: newer)
         self.run_loop()
@@ -82,7 +83,7 @@ class ConnectionActor(WorkerActor):
         self.bridge.call(self._link.stop)
 
     def main_returned(self) -> None:
-        # The last rows first, then the doorbell for them: Switchboard stops after us and folds what there is.
+        # The last rows, and the ring for them, before we go: Switchboard stops after us and folds what there is.
         self._journal.close()
         super().main_returned()
 
@@ -104,6 +105,7 @@ class ConnectionActor(WorkerActor):
         }
 
     def measure(self) -> None:
+        self._bell.mend()
         health = self._journal.health()
         self.metrics.counter(names.JOURNAL_ROWS_LOST).value = health.lost_rows
         self.metrics.gauge(names.JOURNAL_RESERVE).set(health.waiting_bytes)
@@ -191,15 +193,12 @@ class ConnectionActor(WorkerActor):
     # --- in the writer's thread ---------------------------------------------------------------------------------------
 
     def _committed(self, uuid: str, n: int) -> None:
-        self.bridge.post(JournalReaches(Position(uuid, n)))
+        if self._reached is not None and self._reached.uuid == uuid:
+            self._rows.add(n - self._reached.n)
+        self._reached = Position(uuid, n)
+        self._bell.ring()
 
     # --- in the actor -------------------------------------------------------------------------------------------------
-
-    def from_loop_JournalReaches(self, message: JournalReaches) -> None:
-        if self._reached is not None and self._reached.uuid == message.position.uuid:
-            self._rows.add(message.position.n - self._reached.n)
-        self._reached = message.position
-        self.say("doorbell", message)
 
     def from_loop_LinkChanged(self, message: LinkChanged) -> None:
         self._connected.set(1 if message.up else 0)

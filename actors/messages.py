@@ -30,13 +30,6 @@ class StreamAnswered:
 
 
 @dataclass(frozen=True, slots=True)
-class JournalReaches:
-    """Connection → Switchboard, the doorbell: there is something to fold up to here."""
-
-    position: Position
-
-
-@dataclass(frozen=True, slots=True)
 class JournalNeeded:
     """Switchboard → Connection: rows from these positions on must be kept; older segments may go."""
 

@@ -4,10 +4,10 @@
 
 What needs no actor stands in `actors.folding` and `actors.outgoing`, and runs in the simulation too.
 
-The doorbell only says how far the journal reaches; the journal is the queue. All work is done in slices of at most
-`switchboard.slice_seconds`, between which the mailbox is looked at. A restart loads the newest snapshot and folds
-again, with effects muted, up to the checkpoint; since everything is pure, what follows has the same ids as it would
-have had.
+The doorbell (wire.store.bell) only says that there may be something; the journal is the queue, and it is looked at once
+a second without a ring too. All work is done in slices of at most `switchboard.slice_seconds`, between which the
+mailbox is looked at. A restart loads the newest snapshot and folds again, with effects muted, up to the checkpoint;
+since everything is pure, what follows has the same ids as it would have had.
 
 A row that cannot be folded is set aside (quarantine) in the same transaction that passes it by. A disk that refuses is
 a state, asked again after a while; it costs no restart.
@@ -25,7 +25,7 @@ from actors.call.effects import Unexpected
 from actors.call_system import CallSystem
 from actors.folding import Committed, Folding
 from actors.inspection import call_state, call_summary, gap_row
-from actors.messages import Doubted, JournalNeeded, JournalReaches, OfferAnswered, OutcomesCame, SinkChanged
+from actors.messages import Doubted, JournalNeeded, OfferAnswered, OutcomesCame, SinkChanged
 from actors.outgoing import Outgoing
 from supervision.messages import Peer, Place, Reported, Start
 from supervision.reasons import SHUTDOWN
@@ -33,6 +33,7 @@ from wire import log
 from wire.backoff import Backoff
 from wire.control.api import CallSummary, Gap, JournalStatus, OutboxStatus, QuarantineDetail, QuarantineRow
 from wire.metrics import names
+from wire.store.bell import Bell
 from wire.store.database import translated
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader
@@ -72,6 +73,7 @@ class SwitchboardActor(ProcessActor):
         self._begin_folding()
         self._arrived: dict[int, int] = {}
         self._reached: Position | None = None
+        """How far the journal reached when we last looked, once a second."""
         self._lag_since: float | None = None
         self._refused: str | None = None
         """What the disk said when it last refused; None while it works."""
@@ -79,14 +81,17 @@ class SwitchboardActor(ProcessActor):
         self._draining_until: float | None = None
         self._unexpected_limit = log.Limit()
         self._instruments()
-        self._doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.watch(self._doorbell, self._slice)
+        self._bell = Bell(start.directory / "bell")
+        self.watch(self._bell.fileno, self._slice)
+        self._more = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        """Readable when we have told ourselves to go on."""
+        self.watch(self._more, self._slice)
         self.open_line("needed", Place("connection", self._server), latest)
         self.open_line("doubts", Place("connection", self._server), latest)
         self._doubted = Doubted(frozenset())
         self.open_line("reports", Place("monitor", None), lambda a, b: Reported((a.reports + b.reports)[-100:]))
         self._work = self._restore()
-        self._ring()
+        self._go_on()
 
     def _begin_folding(self) -> None:
         self._calls = CallSystem(self._server, self._settings)
@@ -96,13 +101,17 @@ class SwitchboardActor(ProcessActor):
 
     def stop(self) -> None:
         self._draining_until = time.monotonic() + self._settings.supervision.shutdown * _DRAIN_SHARE
-        self._ring()
-
-    def answers_later(self, item: Any) -> bool:
-        return isinstance(item, JournalReaches)
+        self._go_on()
 
     def peers_changed(self) -> None:
         self._look_at_publisher()
+
+    def measure(self) -> None:
+        # While suspended too: then the figures show what piles up, and nothing is folded.
+        self._bell.mend()
+        self._look_how_far()
+        if self._refused is None:
+            self._go_on()
 
     def details(self) -> dict[str, Any]:
         position = self._position
@@ -128,23 +137,29 @@ class SwitchboardActor(ProcessActor):
 
     # --- slices -------------------------------------------------------------------------------------------------------
 
-    def _ring(self) -> None:
-        os.eventfd_write(self._doorbell, 1)
+    def _go_on(self) -> None:
+        os.eventfd_write(self._more, 1)
+
+    def _is_called(self) -> bool:
+        """Whether there was a reason to look. All of them are taken: they are one."""
+        # While the disk refuses it is asked again by its timer, and not as often as rows come.
+        rung = self._bell.answer() and self._refused is None
+        try:
+            os.eventfd_read(self._more)
+        except BlockingIOError:
+            return rung
+        return True
 
     def _slice(self) -> None:
-        """One slice of whatever there is to do; rings again if there is more."""
-        try:
-            os.eventfd_read(self._doorbell)
-        except BlockingIOError:
+        """One slice of whatever there is to do; goes on at the next turn if there is more."""
+        if not self._is_called():
             return
         until = time.monotonic() + self._settings.switchboard.slice_seconds
         more = True
         while more and time.monotonic() < until:
             more = next(self._work)
-        if not self._folding.restoring and not self._lag_rows():
-            self.answer_streams()
         if more:
-            self._ring()
+            self._go_on()
         elif self._draining_until is not None:
             self._drained()
 
@@ -198,14 +213,14 @@ class SwitchboardActor(ProcessActor):
         """Ask again later. A journal whose end cannot be read is one: Connection finds it too, and begins another."""
         if isinstance(problem, StoreDamaged) and problem.path == str(self._path):
             raise problem  # the next start sets it aside
-        if self._refused is None and self._folding.restoring:
+        is_first, self._refused = self._refused is None, str(problem)
+        self._refusals += 1
+        if is_first and self._folding.restoring:
             # It goes on by itself once the disk is back; to be restarted would help nobody.
             self.started()
-        self._refused = str(problem)
-        self._refusals += 1
         if (suppressed := self._unexpected_limit.admit("disk")) is not None:
             self.log.error("switchboard.disk_refuses", error=str(problem), suppressed=suppressed)
-        self.after(_DISK_RETRY.bound(self._refusals + 1) * (0.5 + random.random() / 2), "disk", self._ring)  # noqa: S311  # jitter
+        self.after(_DISK_RETRY.bound(self._refusals + 1) * (0.5 + random.random() / 2), "disk", self._go_on)  # noqa: S311  # jitter
 
     def _disk_works(self) -> None:
         if self._refused is not None:
@@ -260,6 +275,7 @@ class SwitchboardActor(ProcessActor):
             self._ledger.close()
             self._reader.close()
             self.leave(SHUTDOWN)
+            self._bell.close()
 
     # --- the outbox ---------------------------------------------------------------------------------------------------
 
@@ -275,13 +291,6 @@ class SwitchboardActor(ProcessActor):
         self._set_offer_timer()
 
     # --- messages -----------------------------------------------------------------------------------------------------
-
-    def receive_JournalReaches(self, message: JournalReaches, _sender: Peer) -> None:
-        # Rung again only when this was folded, so that a busy hour rings no oftener than it is listened to.
-        self._reached = message.position
-        if self._lag_since is None:
-            self._lag_since = time.monotonic()
-        self._ring()
 
     def receive_SinkChanged(self, message: SinkChanged, sender: Peer) -> None:
         self._outgoing.sink_is(sender.identity, message.state.takes_messages)
@@ -314,7 +323,7 @@ class SwitchboardActor(ProcessActor):
             self._arrived.pop(entry, None)
         self._set_offer_timer()
         if self._draining_until is not None:
-            self._ring()
+            self._go_on()
 
     # --- figures ------------------------------------------------------------------------------------------------------
 
@@ -357,6 +366,15 @@ class SwitchboardActor(ProcessActor):
             self.say("needed", JournalNeeded(tuple(self._ledger.needed(since))))
 
     _retired_at = 0.0
+
+    def _look_how_far(self) -> None:
+        # If it cannot be read, the fold meets that too, and says so.
+        with contextlib.suppress(StoreUnusable, StoreDamaged):
+            self._reached = self._reader.last()
+        if not self._lag_rows():
+            self._lag_since = None
+        elif self._lag_since is None:
+            self._lag_since = time.monotonic()
 
     def _lag_rows(self) -> int:
         if self._reached is None:
@@ -504,7 +522,7 @@ class SwitchboardActor(ProcessActor):
         """A successor is not suspended, as nobody has told it to be."""
         if call_id in self._folding.waiting:
             self._folding.resume(call_id)
-            self._ring()
+            self._go_on()
         return True
 
 

@@ -227,6 +227,8 @@ COUNTED = (
     "mail.delayed",
     "mail.repeated",
     "mail.stray",
+    "ring.lost",
+    "ring.doubled",
     "clock.jump",
     "snapshot",
     "rows.lost",

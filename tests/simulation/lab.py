@@ -32,7 +32,7 @@ from tests.simulation.checker import Damage
 from tests.simulation.clock import Clock
 from tests.simulation.disk import Death, Disk, cut_wal, installed, tear
 from tests.simulation.faults import Fault
-from tests.simulation.machine import Machine, Mail
+from tests.simulation.machine import Doorbell, Machine, Mail
 from tests.simulation.pbx import Pbx
 from tests.simulation.roles import (
     CONNECTION,
@@ -136,6 +136,7 @@ class Lab:
         self.boot_id = "boot"
         self.damage = Damage.NONE
         self.mail = Mail(self, self.luck("mail"))
+        self.doorbell = Doorbell(self, self.luck("doorbell"))
         self.pbx = Pbx(self, self.luck("pbx"), self.luck("calls").randint(1, 4))
         self.broker = Broker(self, self.luck("broker"))
         self.machines: dict[Place, Machine] = {}

@@ -1,4 +1,4 @@
-"""A process of the tree, and the mail between processes.
+"""A process of the tree, and what passes between processes: mail, and the rings of the doorbell.
 
 A machine is one incarnation of a place. When it dies its timers and its mail die with it; the tree then starts a
 successor of the next generation and tells everybody. Lines of credit one are the product's (`actors.line`); the mail
@@ -42,7 +42,6 @@ class Machine:
         self.peers: dict[Place, Identity] = {}
         self._lines: dict[str, tuple[Place, Line[Any]]] = {}
         self._known: dict[str, Identity | None] = {}
-        self._unanswered: list[tuple[Identity, StreamAnswered]] = []
 
     # --- what a role overrides ----------------------------------------------------------------------------------------
 
@@ -59,9 +58,8 @@ class Machine:
     def peers_changed(self) -> None:
         """The directory has changed."""
 
-    def answers_later(self, _item: Any) -> bool:
-        """Whether this item of a line is answered by `answer_streams`."""
-        return False
+    def rung(self) -> None:
+        """Somebody rang."""
 
     # --- what a role uses ---------------------------------------------------------------------------------------------
 
@@ -101,12 +99,6 @@ class Machine:
         """As the product's."""
         self._transmit(line, self._lines[line][1].put(item, self.lab.clock.seconds))
 
-    def answer_streams(self) -> None:
-        """Answer what `answers_later` kept back."""
-        while self._unanswered:
-            to, answer = self._unanswered.pop()
-            self.lab.mail.post(self.identity, to, answer)
-
     def leave(self) -> None:
         """End in order."""
         self.lab.left(self)
@@ -139,11 +131,7 @@ class Machine:
         match body:
             case Streamed(line, token, item):
                 getattr(self, f"receive_{type(item).__name__}")(item, author)
-                answer = StreamAnswered(line, token)
-                if self.answers_later(item):
-                    self._unanswered.append((author.identity, answer))
-                else:
-                    self.lab.mail.post(self.identity, author.identity, answer)
+                self.lab.mail.post(self.identity, author.identity, StreamAnswered(line, token))
             case StreamAnswered(line, token):
                 if line in self._lines:
                     self._transmit(line, self._lines[line][1].answered(token, self.lab.clock.seconds))
@@ -190,3 +178,30 @@ class Mail:
             machine.do(lambda: machine.take(body, Peer(author, None)))
         else:
             self._lab.happened["mail.stray"] += 1
+
+
+class Doorbell:
+    """The pipe between Connection and Switchboard. Whoever watches it then hears a ring, if it is not lost."""
+
+    def __init__(self, lab: "Lab", luck: random.Random) -> None:
+        self._lab = lab
+        self._luck = luck
+
+    def ring(self, place: Place) -> None:
+        """Ring for whoever stands in a place. What befalls the mail befalls rings: a pipe can be missing for a time."""
+        mail, happened = self._lab.mail, self._lab.happened
+        if mail.loss and self._luck.random() < mail.loss:
+            happened["ring.lost"] += 1
+            return
+        copies = 1
+        if mail.doubling and self._luck.random() < mail.doubling:
+            happened["ring.doubled"] += 1
+            copies = 2
+        for _ in range(copies):
+            delay = self._luck.randint(0, 2) + (self._luck.random() * mail.delay_ms if mail.delay_ms else 0)
+            self._lab.clock.after(round(delay), lambda: self._rung(place))
+
+    def _rung(self, place: Place) -> None:
+        machine = self._lab.machines.get(place)
+        if machine is not None:
+            machine.do(machine.rung)

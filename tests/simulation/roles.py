@@ -17,7 +17,6 @@ from actors.folding import Folding
 from actors.messages import (
     Doubted,
     JournalNeeded,
-    JournalReaches,
     LinkChanged,
     OfferAnswered,
     OutcomesCame,
@@ -45,7 +44,7 @@ from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger
 from wire.store.offers import Accepted, Added, Limits, Offer, Unparked
 from wire.store.outbox import Entry
-from wire.store.row import Kind, Position
+from wire.store.row import Kind
 
 if TYPE_CHECKING:
     from tests.simulation.lab import Lab
@@ -58,6 +57,8 @@ RECOVERY = Place("recovery", None)
 
 DISK_RETRY_MS = 300
 """How soon a disk that refused is asked again, milliseconds."""
+LOOK_MS = 1000
+"""How often the journal is looked at without a ring, milliseconds (the product's)."""
 ANSWER_WAIT_MS = 5
 """The answer to an offer waits so long for the first outcomes (the product's)."""
 
@@ -95,7 +96,6 @@ class ConnectionMachine(Machine):
         )
 
     def start(self) -> None:
-        self.open_line("doorbell", SWITCHBOARD, latest)
         self.open_line("link", RECOVERY, latest)
         self.open_line("looked", RECOVERY, latest)
         self._last_row_ms = self._find_last_row_ms()
@@ -232,9 +232,8 @@ class ConnectionMachine(Machine):
             self._driving = True
             self.later(DISK_RETRY_MS, self._drive)
 
-    def _committed(self, uuid: str, n: int) -> None:
-        # From the writer's thread by way of the bridge: a little later.
-        self.later(1, lambda: self.say("doorbell", JournalReaches(Position(uuid, n))))
+    def _committed(self, _uuid: str, _n: int) -> None:
+        self.lab.doorbell.ring(SWITCHBOARD)
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
@@ -294,7 +293,6 @@ class SwitchboardMachine(Machine):
         self._doubted = Doubted(frozenset())
         self._working = False
         self._again = False
-        self._reached: Position | None = None
         self._stopping_until: int | None = None
         self._begin_folding()
 
@@ -337,8 +335,15 @@ class SwitchboardMachine(Machine):
     def _restored(self) -> None:
         self._working = True
         self.peers_changed()
-        self._work_soon()
+        self._look()
         self._retire()
+
+    def _look(self) -> None:
+        self._work_soon()
+        self.later(LOOK_MS, self._look)
+
+    def rung(self) -> None:
+        self._work_soon()
 
     def _retire(self) -> None:
         try:
@@ -380,8 +385,6 @@ class SwitchboardMachine(Machine):
                 self.say("doubts", doubts)
             if done.suspects:
                 self.lab.happened["quarantined"] += len(done.suspects)
-        else:
-            self.answer_streams()
         if more:
             self._work_soon()
         elif self._stopping_until is not None:
@@ -400,9 +403,6 @@ class SwitchboardMachine(Machine):
             self.leave()
         else:
             self._work_soon(50)
-
-    def answers_later(self, item: Any) -> bool:
-        return isinstance(item, JournalReaches)
 
     # --- the outbox ---------------------------------------------------------------------------------------------------
 
@@ -437,10 +437,6 @@ class SwitchboardMachine(Machine):
         if self._working:
             self.outgoing.publisher_is(self.peers.get(PUBLISHER), self.lab.clock.now)
             self._set_offer_timer()
-
-    def receive_JournalReaches(self, message: JournalReaches, _sender: Peer) -> None:
-        self._reached = message.position
-        self._work_soon()
 
     def receive_SinkChanged(self, message: SinkChanged, sender: Peer) -> None:
         self.outgoing.sink_is(sender.identity, message.state.takes_messages)

@@ -119,11 +119,10 @@ class JournalReader:
             StoreUnusable: the disk refuses.
         """
         self._look()
-        first = last = None
+        first = None
         for segment in self._segments:
             first = first or self._edge(segment, "ASC")
-        for segment in reversed(self._segments):
-            last = last or self._edge(segment, "DESC")
+        last = self._last()
         return JournalRange(
             first=first[0] if first else None,
             last=last[0] if last else None,
@@ -133,6 +132,16 @@ class JournalReader:
             bytes=sum(disk_size(segment.path) for segment in self._segments),
             set_aside=tuple(str(segment.path) for segment in self._aside),
         )
+
+    def last(self) -> Position | None:
+        """The newest row; None if there are none. Cheap: it reads one row.
+
+        Raises:
+            StoreUnusable: the disk refuses.
+        """
+        self._look()
+        last = self._last()
+        return last[0] if last else None
 
     def uuid(self) -> str | None:
         """The newest journal's name; None if there is none."""
@@ -343,6 +352,10 @@ class JournalReader:
         if n > segment.first_n + 10_000_000:
             raise StoreDamaged(segment.path, "its end cannot be read")
         return None
+
+    def _last(self) -> tuple[Position, int] | None:
+        edges = (self._edge(segment, "DESC") for segment in reversed(self._segments))
+        return next((edge for edge in edges if edge is not None), None)
 
     def _edge(self, segment: Segment, order: str) -> tuple[Position, int] | None:
         try:

@@ -95,6 +95,7 @@ def test_range_and_times(journal: "Harness") -> None:
     reader = journal.reader()
     found = reader.range()
     assert (found.first, found.last) == (Position(uuid, 1), Position(uuid, 500))
+    assert reader.last() == found.last
     assert (found.first_ms, found.last_ms, found.segments) == (1001, 1500, len(journal.segments()))
     assert found.bytes == sum(path.stat().st_size for path in journal.directory.iterdir() if path.name != "writer.lock")
 
@@ -157,6 +158,19 @@ def test_the_range_of_a_journal_with_a_damaged_edge(journal: "Harness", edge: in
     found = journal.reader().range()
     want = (firsts[1], 500) if edge == 0 else (1, firsts[-1] - 1)
     assert (found.first, found.last) == tuple(Position(uuid, n) for n in want)
+
+
+def test_the_last_row_is_found_while_another_segment_is_read(journal: "Harness") -> None:
+    """last() follows the writer into new segments, and reading goes on where it was."""
+    reader = journal.reader()
+    assert reader.last() is None
+    uuid = fill(journal, 500)
+    batch = reader.read(None, 5, 1 << 20)
+    assert batch is not None
+    assert reader.last() == Position(uuid, 500)
+    batch = reader.read(Position(uuid, 5), 1, 1 << 20)
+    assert batch is not None
+    assert [row.n for row in batch.rows] == [6]
 
 
 def test_a_missing_segment_is_told(journal: "Harness") -> None:
