@@ -34,6 +34,10 @@ def maybe_rfc3339(at_ms: int | None) -> str | None:
     return None if at_ms is None else f"{_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
 
 
+_VARIANT = {f"{digit:x}": f"{digit & 0x3 | 0x8:x}" for digit in range(16)}
+"""A hexadecimal digit → the same with the variant's bits over it."""
+
+
 def message_id(form: str, server: str, stream: str, sequence: int, operation: str, at_ms: int) -> str:
     """Make the id of a message: a UUID of version 7's layout.
 
@@ -47,12 +51,10 @@ def message_id(form: str, server: str, stream: str, sequence: int, operation: st
 
     Source: RFC 9562 §5.7.
     """
-    raw = blake2b(f"{form}\0{server}\0{stream}\0{sequence}\0{operation}".encode(), digest_size=10).digest()
-    value = (at_ms & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(raw, "big")
-    value = value & ~(0xF << 76) | 0x7 << 76  # version
-    value = value & ~(0x3 << 62) | 0x2 << 62  # variant
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    time = f"{at_ms & 0xFFFFFFFFFFFF:012x}"
+    bits = blake2b(f"{form}\0{server}\0{stream}\0{sequence}\0{operation}".encode(), digest_size=10).hexdigest()
+    # The version is a digit, the variant the upper two bits of one; both lie over the hash.
+    return f"{time[:8]}-{time[8:]}-7{bits[1:4]}-{_VARIANT[bits[4]]}{bits[5:8]}-{bits[8:]}"
 
 
 def envelope(

@@ -53,20 +53,23 @@ def fold(call: Call | None, routed: Routed, server: str, settings: Settings) -> 
         quiet: Folded = tuple.__new__(Folded, (after, (), (), False))  # at half the cost of calling its class
         return quiet
     row_ms = routed.input.at_ms
+    call_id = routed.call_id
+    stream = f"call:{call_id}"
+    forms = FORMS[settings.publisher.form]
     messages: list[OutboundMessage] = []
     unexpected: list[Unexpected] = []
     ended = False
     for effect in effects:
         if isinstance(effect, Publish):
-            for form in FORMS[settings.publisher.form]:
+            for form in forms:
                 messages.append(
                     envelope(
                         form,
                         server,
-                        f"call:{call.call_id}",
+                        stream,
                         effect.sequence,
                         effect.operation,
-                        call_id=call.call_id,
+                        call_id=call_id,
                         timestamp_ms=effect.timestamp_ms,
                         row_ms=row_ms,
                         data=effect.data,

@@ -17,7 +17,6 @@ import orjson
 
 from actors.call import host
 from actors.call.events import DecodeError, interpret
-from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call.world import Rejected, Step, World, step, step_event
 from conf.settings import Settings
@@ -83,19 +82,18 @@ class Replay:
             self._reject(rejected._replace(n=n))
         for report in reports:
             self.counts[f"unexpected:{report.what}"] += 1
+        calls = self.calls
         for one in routed:
-            messages.extend(self._deliver(one))
+            call_id = one[0]
+            call, said, unexpected, ended = host.fold(calls.get(call_id), one, self.server, self.settings)
+            if ended:
+                calls.pop(call_id, None)
+            else:
+                calls[call_id] = call
+            for report in unexpected:
+                self.counts[f"unexpected:{report.what}"] += 1
+            messages += said
         return messages
-
-    def _deliver(self, routed: Routed) -> tuple[OutboundMessage, ...]:
-        folded = host.fold(self.calls.get(routed.call_id), routed, self.server, self.settings)
-        if folded.ended:
-            self.calls.pop(routed.call_id, None)
-        else:
-            self.calls[routed.call_id] = folded.call
-        for report in folded.unexpected:
-            self.counts[f"unexpected:{report.what}"] += 1
-        return folded.messages
 
     def _reject(self, rejected: Rejected) -> None:
         self.counts[f"rejected:{rejected.reason}"] += 1

@@ -1,24 +1,25 @@
 """An immutable map for many keys that change one at a time: who is known on a PBX.
 
 Pyrsistent's PMap does the same in Python, node by node: 6.7 µs to set a key among 400, 1 µs to read one, and half of a
-fold was spent in it. Here the keys lie in 64 plain dicts; to set one copies the list of dicts and the one dict that the
-key is in, both in C: 0.9 µs among 400 keys, 1.4 µs among 10,000; to read one takes 0.15 µs.
+fold was spent in it. A fold goes on with the newest version and drops the one before. So all versions share one plain
+dict: the newest has it, each older one knows only the next and the one key in which they differ (Baker's trick,
+"Shallow binding makes functional arrays fast", 1991). To set a key takes 0.4 µs and to read one 0.1 µs, however many
+there are. Nobody can tell from outside: an older version that is read again first copies the dict and undoes the
+changes since, and has a dict of its own from then on. That costs as much as the map is large, so whoever keeps an old
+version for long, and reads it, should do it once; while it is kept unread, it costs a hundred bytes for each change.
 
-The order of its keys is not defined, as with PMap.
+The order of its keys is not defined, as with PMap. Like all of the core, it belongs to one thread.
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from typing import Any, Generic, TypeVar, overload
 
 K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
 
-_DRAWERS = 64
-"""A power of two. More make the list longer, fewer make the dicts larger: a few thousand keys are best served so."""
-_MASK = _DRAWERS - 1
-_NOTHING: dict[Any, Any] = {}
+_ABSENT: Any = object()
+"""In place of a value: the key was not there."""
 
 
 class Shelf(Mapping[K, V], Generic[K, V]):
@@ -28,26 +29,27 @@ class Shelf(Mapping[K, V], Generic[K, V]):
         items: what is in it.
     """
 
-    __slots__ = ("_drawers", "_size")
+    __slots__ = ("_before", "_items", "_key", "_newer")
 
-    _drawers: list[dict[K, V]]
-    _size: int
+    _items: dict[K, V] | None
+    """All of it, in the newest version; None in an older one, of which the other three speak."""
+    _newer: "Shelf[K, V]"
+    """The version made of this one."""
+    _key: K
+    """The key in which that differs."""
+    _before: V
+    """That key's value here; `_ABSENT` if it was not there."""
 
     def __init__(self, items: Mapping[K, V] | None = None) -> None:
-        drawers: list[dict[K, V]] = [_NOTHING] * _DRAWERS
-        for key, value in (items or _NOTHING).items():
-            at = hash(key) & _MASK
-            if drawers[at] is _NOTHING:
-                drawers[at] = {}
-            drawers[at][key] = value
-        self._drawers = drawers
-        self._size = len(items) if items is not None else 0
+        self._items = dict(items) if items is not None else {}
 
     def __getitem__(self, key: K) -> V:
-        return self._drawers[hash(key) & _MASK][key]
+        items = self._items
+        return items[key] if items is not None else self._own()[key]
 
     def __contains__(self, key: object) -> bool:
-        return key in self._drawers[hash(key) & _MASK]
+        items = self._items
+        return key in (items if items is not None else self._own())
 
     @overload
     def get(self, key: K, /) -> V | None: ...
@@ -57,45 +59,68 @@ class Shelf(Mapping[K, V], Generic[K, V]):
     def get(self, key: K, /, default: T) -> V | T: ...
     def get(self, key: K, /, default: Any = None) -> Any:
         """The key's value; `default` if it is not there."""
-        return self._drawers[hash(key) & _MASK].get(key, default)
+        items = self._items
+        return (items if items is not None else self._own()).get(key, default)
 
     def set(self, key: K, value: V) -> "Shelf[K, V]":
         """This map, with the key set."""
-        at = hash(key) & _MASK
-        drawers = self._drawers.copy()
-        before = drawers[at]
-        drawers[at] = after = before.copy()
-        after[key] = value
+        items = self._items
+        if items is None:
+            items = self._own()
         made: Shelf[K, V] = _new(Shelf)
-        made._drawers = drawers
-        made._size = self._size + len(after) - len(before)
+        self._before = items.get(key, _ABSENT)
+        self._key = key
+        self._newer = made
+        self._items = None
+        items[key] = value
+        made._items = items
         return made
 
     def discard(self, key: K) -> "Shelf[K, V]":
         """This map without the key; itself if it is not there."""
-        at = hash(key) & _MASK
-        before = self._drawers[at]
-        if key not in before:
+        items = self._items
+        if items is None:
+            items = self._own()
+        if key not in items:
             return self
-        drawers = self._drawers.copy()
-        drawers[at] = after = before.copy()
-        del after[key]
         made: Shelf[K, V] = _new(Shelf)
-        made._drawers = drawers
-        made._size = self._size - 1
+        self._before = items.pop(key)
+        self._key = key
+        self._newer = made
+        self._items = None
+        made._items = items
         return made
 
+    def _own(self) -> dict[K, V]:
+        """Give an older version a dict of its own: the newest one's, with all changes since undone, the last first."""
+        changed: list[Shelf[K, V]] = []
+        newest = self
+        while newest._items is None:
+            changed.append(newest)
+            newest = newest._newer
+        items = newest._items.copy()
+        for older in reversed(changed):
+            if older._before is _ABSENT:
+                del items[older._key]
+            else:
+                items[older._key] = older._before
+        self._items = items
+        del self._newer, self._key, self._before
+        return items
+
     def __len__(self) -> int:
-        return self._size
+        items = self._items
+        return len(items if items is not None else self._own())
 
     def __iter__(self) -> Iterator[K]:
-        return chain.from_iterable(self._drawers)
+        # A list: whoever sets a key in between makes another version, and must not disturb this one's iteration.
+        items = self._items
+        return iter(list(items if items is not None else self._own()))
 
     def __repr__(self) -> str:
         return f"Shelf({dict(self)!r})"
 
     def __reduce__(self) -> tuple[type["Shelf[K, V]"], tuple[dict[K, V]]]:
-        # Where a key lies is true for this process only: texts have another hash in the next.
         return (Shelf, (dict(self),))
 
 

@@ -116,10 +116,10 @@ def step_event(world: World, n: int, event: events.Event, settings: Settings, re
     Returns:
         The state after it, and what came of it.
     """
-    server, before, *rest = world
+    server, before, sequence, up_since_ms, down_since_ms, watch = world
     correlation, routed, reports = correlate(before, event, n, settings.call.bounds, recovered)
     if correlation is not before:
-        world = _new(World, (server, correlation, *rest))
+        world = _new(World, (server, correlation, sequence, up_since_ms, down_since_ms, watch))
     done: Step = _new(Step, (world, routed, [], reports, None))
     return done
 
