@@ -74,8 +74,8 @@ class Control(Section):
 class Retry(Section):
     minimum: Positive = 0.5
     """Upper bound of the second retry's delay, seconds (the first retry comes at once)."""
-    maximum: Positive = 30.0
-    """Upper bound of every delay, seconds."""
+    maximum: Positive = 5.0
+    """Upper bound of every delay, seconds. What is away costs an attempt; what is back and not noticed costs a gap."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -3,7 +3,7 @@
     bin/chaos --seeds 100000            seeds 1 … 100000, on all cores
     bin/chaos --seed 4711               one seed, told in full
     bin/chaos --seed 4711 --faults 2,5  only these lines of its schedule
-    bin/chaos --processes               tests/chaos
+    bin/chaos --processes               the real daemon, tests/chaos and tests/spine/test_link.py
 
 Exit code 0: nothing was violated; 1: something was; 2: wrong arguments.
 """
@@ -47,10 +47,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def processes() -> int:
-    """The schedules of tests/chaos, through pytest."""
+    """The schedules of docs/chaos.md, through pytest."""
     root = Path(__file__).resolve().parents[2]
     os.chdir(root)
-    command = [sys.executable, "-m", "pytest", "-v", "tests/chaos"]
+    command = [sys.executable, "-m", "pytest", "-v", "tests/chaos", "tests/spine/test_link.py"]
     os.execv(sys.executable, command)
 
 
