@@ -185,6 +185,27 @@ def test_a_disk_that_refuses_costs_nothing(bench: Bench, trouble: Any) -> None:
     assert bench.published() == want
 
 
+def test_a_row_that_the_disk_doubts_is_not_taken_for_poison(bench: Bench) -> None:
+    """A COMMIT that failed and was made all the same counts no death, however often it is asked again."""
+    bench.fold()
+    want = bench.published()
+    bench.die()
+    (bench.folder / "ledger.db").unlink()
+    bench.begin()
+    bench.fold(20)
+    for _ in range(3):
+        bench.die()
+        bench.begin()
+    bench.disk.trouble["ledger"] = "doubt"
+    for _ in range(5):
+        with pytest.raises(StoreUnusable):
+            bench.folding.fold(lambda: True)
+    bench.disk.trouble.clear()
+    bench.fold()
+    assert bench.ledger.quarantine.count() == 0
+    assert bench.published() == want
+
+
 def test_numbers_go_on_where_folded_rows_are_gone(bench: Bench) -> None:
     """A call whose rows since the snapshot are lost goes on with the next number, not with one that was given."""
     bench.fold(60)

@@ -318,15 +318,13 @@ class SwitchboardMachine(Machine):
 
     def _open(self) -> None:
         try:
-            opened = self.ledger.open()
-            if opened.set_aside is not None:
+            if not self.ledger.is_open and self.ledger.open().set_aside is not None:
                 self.lab.happened["ledger.set_aside"] += 1
             for _ in self.folding.restore():
                 pass
         except (StoreUnusable, StoreDamaged) as problem:
             if problem.path == str(self.ledger.path) and isinstance(problem, StoreDamaged):
                 raise
-            self.ledger.close()
             self._begin_folding()
             self.later(DISK_RETRY_MS, self._open)
             return

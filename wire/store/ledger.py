@@ -105,6 +105,10 @@ class Ledger:
         self._synchronous = synchronous
         self._lock = WriterLock(path.with_name(path.name + ".lock"))
         self._opened: sqlite3.Connection | None = None
+        self._attempt: int | None = None
+        """Which start at this checkpoint we are, once counted."""
+        self._trying: tuple[Position, int] | None = None
+        """The row begun in single steps, and how often it was before."""
 
     def open(self) -> LedgerOpened:
         """Take the lock and open the database; after the fork.
@@ -178,31 +182,43 @@ class Ledger:
             " row_uuid = NULL, row_n = NULL, row_begun = 0",
             (*position, now_ms),
         )
+        self._attempt = self._trying = None
 
     def begin_attempt(self) -> int:
-        """Count a start; to be called once by each.
+        """Count a start. Asked again since the disk refused, it counts no second one.
 
         Returns:
             How many starts found the checkpoint here, this one included.
         """
+        with translated(self._path):
+            if self._attempt is None:
+                [before] = self._connection.execute("SELECT attempts FROM checkpoint").fetchone()
+                self._attempt = before + 1
         with self.transaction():
-            row = self._connection.execute("UPDATE checkpoint SET attempts = attempts + 1 RETURNING attempts")
-            return int(row.fetchall()[0][0])
+            self._connection.execute("UPDATE checkpoint SET attempts = ?", (self._attempt,))
+        return self._attempt
 
     def begin_row(self, position: Position) -> int:
         """Note, before a row is touched in single steps, that it is going to be.
 
+        Asked again since the disk refused, it counts no second time: a COMMIT that failed may have been made.
+
         Returns:
-            How often it was begun before, without the checkpoint getting past it.
+            How often it was begun by processes before, without the checkpoint getting past it.
         """
         uuid, n = position
+        with translated(self._path):
+            if self._trying is None or self._trying[0] != position:
+                found = self._connection.execute(
+                    "SELECT row_begun FROM checkpoint WHERE row_uuid IS ? AND row_n IS ?", (uuid, n)
+                ).fetchone()
+                self._trying = (position, found[0] if found is not None else 0)
+        deaths = self._trying[1]
         with self.transaction():
-            row = self._connection.execute(
-                "UPDATE checkpoint SET row_uuid = ?, row_n = ?,"
-                " row_begun = CASE WHEN row_uuid IS ? AND row_n IS ? THEN row_begun + 1 ELSE 1 END RETURNING row_begun",
-                (uuid, n, uuid, n),
+            self._connection.execute(
+                "UPDATE checkpoint SET row_uuid = ?, row_n = ?, row_begun = ?", (uuid, n, deaths + 1)
             )
-            return int(row.fetchall()[0][0]) - 1
+        return deaths
 
     def row_begun(self) -> bool:
         """Whether the row behind the checkpoint was begun in single steps, and not survived."""
@@ -228,4 +244,5 @@ class Ledger:
         if self._opened is not None:
             self._opened.close()
             self._opened = None
+        self._attempt = self._trying = None
         self._lock.release()

@@ -128,6 +128,16 @@ def test_deaths_of_a_row_are_counted(ledger: Ledger, path: Path) -> None:
     assert ledger.begin_row(seven) == 0
 
 
+def test_a_start_and_a_row_are_counted_once_by_each_process(ledger: Ledger, path: Path) -> None:
+    """Asked again, because the disk refused or only seemed to, they say the same."""
+    seven = Position("j", 7)
+    again(ledger, path).begin_attempt()
+    again(ledger, path).begin_row(seven)
+    again(ledger, path)
+    assert [ledger.begin_attempt() for _ in range(3)] == [2, 2, 2]
+    assert [ledger.begin_row(seven) for _ in range(3)] == [1, 1, 1]
+
+
 POISON = """
 import os, signal, sys
 from pathlib import Path
