@@ -13,17 +13,19 @@ import multiprocessing
 import os
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.simulation.faults import Fault
 from tests.simulation.lab import Result, run, schedule_of
 from tests.simulation.shrink import shortest
 
 CHUNK = 20
 """Seeds that a process takes at once."""
-TOLD = 5
-"""Failing seeds that are shrunk and told; more are only counted."""
+TOLD = 20
+"""Failing seeds of which the shortest schedule is looked for at the end; more are only named."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -70,32 +72,42 @@ def one(seed: int, lines: str | None) -> int:
 
 
 def several(seeds: Sequence[int], jobs: int) -> int:
-    """Run seeds on several processes."""
-    began = time.monotonic()
+    """Run seeds on several processes; whatever fails is told in short at once, and in full at the end."""
+    began = told = time.monotonic()
     happened: Counter[str] = Counter()
     failed: list[int] = []
     done = 0
-    told = began
     for finished, counted, wrong in _spread(seeds, jobs):
         done += finished
         happened += counted
-        for seed in wrong:
+        for seed, sentence in wrong:
             failed.append(seed)
-            if len(failed) <= TOLD:
-                _tell_shortest(seed)
+            print(f"seed {seed} fails: {sentence.splitlines()[0]:.160}", flush=True)
         if time.monotonic() - told > 10 and sys.stderr.isatty():
             told = time.monotonic()
             print(f"{done} of {len(seeds)} seeds, {len(failed)} failed, {told - began:.0f} s", file=sys.stderr)
     seconds = time.monotonic() - began
-    print(f"{done} seeds in {seconds:.1f} s ({done / seconds:.0f} a second): {len(failed)} failed")
+    failed.sort()
+    for seed in failed[:TOLD]:
+        _tell_shortest(seed)
+    print("happened:")
     for what, count in sorted(happened.items()):
         print(f"  {count:8d}  {what}")
     if failed:
         print(f"failed: {' '.join(map(str, failed[:100]))}")
+    faults = sum(len(schedule_of(seed)) for seed in seeds)
+    print(
+        f"seeds {seeds[0]} to {seeds[-1]} in {seconds:.1f} s ({done / seconds:.0f} a second):"
+        f" {faults} faults, {len(failed)} seeds failed"
+    )
     return 1 if failed else 0
 
 
-def _spread(seeds: Sequence[int], jobs: int) -> Iterator[tuple[int, Counter[str], list[int]]]:
+Chunk = tuple[int, Counter[str], list[tuple[int, str]]]
+"""How many seeds, what happened in them, and those that failed with what was violated first."""
+
+
+def _spread(seeds: Sequence[int], jobs: int) -> Iterator[Chunk]:
     chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
     if jobs == 1:
         yield from map(_chunk, chunks)
@@ -105,20 +117,30 @@ def _spread(seeds: Sequence[int], jobs: int) -> Iterator[tuple[int, Counter[str]
         yield from pool.imap_unordered(_chunk, chunks)
 
 
-def _chunk(seeds: Sequence[int]) -> tuple[int, Counter[str], list[int]]:
+def _chunk(seeds: Sequence[int]) -> Chunk:
     happened: Counter[str] = Counter()
     wrong = []
     for seed in seeds:
-        result = run(seed)
+        result = _run(seed)
         happened += result.happened
         if result.wrong:
-            wrong.append(seed)
+            wrong.append((seed, result.wrong[0]))
     return len(seeds), happened, wrong
 
 
+def _run(seed: int, schedule: Sequence[Fault] | None = None) -> Result:
+    try:
+        return run(seed, schedule)
+    except Exception:  # noqa: BLE001  # a fault of the simulation's own is told as the seed's, and the others go on
+        chosen = schedule_of(seed) if schedule is None else tuple(schedule)
+        return Result(
+            seed, chosen, (f"the simulation itself: {traceback.format_exc()}",), Counter(), "", (), (), (), (), 0
+        )
+
+
 def _tell_shortest(seed: int) -> None:
-    schedule = shortest(schedule_of(seed), lambda part: bool(run(seed, part).wrong))
-    result = run(seed, schedule)
+    schedule = shortest(schedule_of(seed), lambda part: bool(_run(seed, part).wrong))
+    result = _run(seed, schedule)
     numbers = ",".join(str(fault.number) for fault in schedule) or "none"
     print(f"seed {seed} fails; shortest schedule found: bin/chaos --seed {seed} --faults {numbers}")
     _tell(result)

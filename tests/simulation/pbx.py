@@ -7,6 +7,8 @@ knows what could have been received.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,7 +17,7 @@ from wire.ari.rest import VARIABLES
 from wire.ari.session import Down
 from wire.simulator.minting import Minter
 from wire.simulator.moment import stamp
-from wire.simulator.recording import Recording, load
+from wire.simulator.recording import Recording, find, load
 from wire.simulator.run import Run
 
 if TYPE_CHECKING:
@@ -46,6 +48,11 @@ RECORDINGS = (
 """Recordings of ordinary calls, small ones rather than large ones."""
 APP = b"arimon"
 ENTITY = "02:fc:00:00:00:01"
+
+
+@cache
+def _file(name: str) -> Path:
+    return find(name)[0]
 
 
 @dataclass(slots=True)
@@ -107,7 +114,7 @@ class Pbx:
             self._lab.clock.after(500, self._begin)
             return
         self.to_come -= 1
-        recording = load(self._luck.choice(RECORDINGS))
+        recording = load(_file(self._luck.choice(RECORDINGS)))
         # Durations stay as recorded, and no event lies in the future.
         start_ms = self._lab.clock.wall - round(recording.seconds * (1 - 1 / self.speed) * 1000)
         run = Run(recording, self._minter, self._owners, ENTITY, start_ms)
