@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from actors.call import events as ari
+from actors.call import late as lateness
 from actors.call.effects import Unexpected
 from actors.call.events import Channel, Event, milliseconds
 from actors.call.inputs import (
@@ -20,6 +21,7 @@ from actors.call.inputs import (
     Routed,
     SegmentEnded,
 )
+from actors.call.late import looks_called
 from actors.call.quick import quick
 from actors.call.segments import Fold, Segments
 from actors.call.shelf import Shelf
@@ -27,6 +29,9 @@ from conf.settings import Bounds
 
 REMEMBERED = 4096
 """Dead channels and ended calls remembered: between this many and twice as many. 50 calls/s fill it in 30 s."""
+
+_BESIDE = 16
+"""Unseen channels that a group waits for, of one bridge."""
 
 RECENT = 4
 """Events remembered to know what comes twice: Asterisk's own duplicates follow at once."""
@@ -75,6 +80,8 @@ class Group(NamedTuple):
     held: tuple[tuple[str, CallInput], ...]
     claim: tuple[int, int] | None = None
     """The order of its leader, once that has gone and would have had a call of its own."""
+    beside: tuple[str, ...] = ()
+    """Channels that nobody has seen yet, but a bridge has named with them."""
 
 
 @quick
@@ -166,6 +173,7 @@ class Belonging:
     def done(self) -> Correlation:
         if len(self.gone) > REMEMBERED:
             self.gone, self.gone_before = Shelf(), self.gone
+            self.wait_no_longer()
             self.bridges = Shelf({bridge: call for bridge, call in self.bridges.items() if call in self.calls})
             self.recordings = Shelf({name: call for name, call in self.recordings.items() if call in self.calls})
         if self.fold.overflow:
@@ -241,6 +249,13 @@ class Belonging:
             if channel.id in self.gone or channel.id in self.gone_before:
                 return None
             known = self.meet_first(channel)
+            if self.groups or known.late:
+                lateness.met(self, channel.id, channel)
+                known = self.channels[channel.id]
+        else:
+            if known.late and known.call is None:
+                lateness.seek(self, channel.id)
+                known = self.channels[channel.id]
         told = channel.linkedid
         if told is not None and known.call != told:
             self.believe(channel.id, told)
@@ -281,7 +296,7 @@ class Belonging:
         root = (
             channel.linkedid is None
             and not local
-            and (snoop or channel.state == "Ring" or (late and channel.app != "" and not peer))
+            and (snoop or channel.state == "Ring" or (late and not peer and not lateness.is_unclear(channel)))
         )
         known = Known(
             party,
@@ -334,11 +349,13 @@ class Belonging:
         """Make one pending group of two."""
         mine, theirs = self.groups[younger], self.groups[elder]
         held = tuple(sorted((*theirs.held, *mine.held), key=lambda one: one[1].n))
+        beside = tuple(dict.fromkeys((*theirs.beside, *mine.beside)))
         self.groups = self.groups.discard(younger).set(
-            elder, Group((*theirs.members, *mine.members), held, theirs.claim)
+            elder, Group((*theirs.members, *mine.members), held, theirs.claim, beside)
         )
         for member in mine.members:
-            self.channels = self.channels.set(member, self.channels[member]._replace(group=elder))
+            if member in self.channels:
+                self.channels = self.channels.set(member, self.channels[member]._replace(group=elder))
 
     def believe(self, key: str, told: str) -> None:
         """The PBX itself says which call a channel belongs to."""
@@ -359,9 +376,19 @@ class Belonging:
         else:
             self.move(key, told)
 
+    def note_dialled(self, key: str, begins: bool, caller: str | None) -> None:
+        """A channel was dialled: by whom, or by the PBX itself."""
+        known = self.channels[key]
+        origin = "dialled" if caller is not None else "originated"
+        party = known.party
+        if party.origin != origin or party.dialled_by != caller or known.dialled != begins:
+            party = party._replace(origin=origin, dialled_by=caller)
+            self.channels = self.channels.set(key, known._replace(party=party, dialled=known.dialled or begins))
+
     def become_root(self, key: str) -> None:
         """A pending channel that leads its group has a call of its own; its group shares it."""
-        if self.channels[key].group == key:
+        known = self.channels[key]
+        if known.group == key and lateness.may_lead(known):
             self.lead(key)
 
     def lead(self, key: str) -> str:
@@ -402,10 +429,30 @@ class Belonging:
             self.follow(key, *asked.values())
         return any(channel is not None and channel.app == "Page" for channel in map(shown, asked.values()))
 
+    def claimed(self, leader: str) -> None:
+        """The last of a pending group has gone, or goes now; it was a call of its own."""
+        claim = self.groups[leader].claim
+        assert claim is not None
+        self.calls = self.calls.set(leader, CallNode(0, claim))
+        self.resolve(leader, leader)
+        if self.calls[leader].live == 0:
+            self.calls = self.calls.discard(leader)
+            self.gone = self.gone.set(leader, self.at)
+
+    def wait_no_longer(self) -> None:
+        """Groups whose last channel has gone long ago wait in vain for those that a bridge named with them."""
+        for leader, group in sorted(self.groups.items()):
+            if group.beside and not any(member in self.channels for member in group.members):
+                self.groups = self.groups.set(leader, group._replace(beside=()))
+                if group.claim is not None:
+                    self.claimed(leader)
+                else:
+                    self.forget_unknown(leader)
+
     def forget_unknown(self, leader: str) -> None:
         """Without its last channel nobody will say any more which call a pending group belongs to."""
         group = self.groups[leader]
-        if any(member in self.channels for member in group.members):
+        if group.beside or any(member in self.channels for member in group.members):
             return
         self.groups = self.groups.discard(leader)
         self.report("call-unknown", leader, f"{len(group.members)} called legs ended before any Dial named them")
@@ -476,6 +523,7 @@ class Belonging:
 
     def meet(self, keys: Iterable[str], bridge: str) -> None:
         """These channels are in one bridge, where calls meet: all take the oldest linkedid there."""
+        keys = tuple(keys)
         members = [self.channels[key] for key in keys if key in self.channels]
         oldest: str | None = None
         for known in members:
@@ -485,7 +533,8 @@ class Belonging:
         if oldest is None and self.bridges.get(bridge) in self.calls:
             oldest = self.bridges[bridge]
         if oldest is None:
-            oldest = self.settle(members)
+            unseen = [key for key in keys if not (key in self.channels or key in self.gone or key in self.gone_before)]
+            oldest = self.settle(members, unseen)
             if oldest is None:
                 return
         if self.bridges.get(bridge) != oldest:
@@ -499,7 +548,7 @@ class Belonging:
             elif known.call != oldest and not known.told:
                 self.move(known.party.channel_id, oldest)
 
-    def settle(self, members: list[Known]) -> str | None:
+    def settle(self, members: list[Known], unseen: list[str]) -> str | None:
         """Only pending channels have met: one group from here on. Its call, if one of them can be its root."""
         groups = {known.group for known in members if known.group is not None}
         leaders = sorted((self.channels[key] for key in groups if key in self.channels), key=lambda one: one.order)
@@ -509,10 +558,21 @@ class Belonging:
         key = eldest.party.channel_id
         for other in leaders[1:]:
             self.unite(other.party.channel_id, key)
+        if unseen:
+            group = self.groups[key]
+            self.groups = self.groups.set(
+                key, group._replace(beside=tuple(dict.fromkeys((*group.beside, *unseen[:_BESIDE]))))
+            )
+            return None
         inside = any(known.party.channel_id == key for known in members)
         if not inside or eldest.party.channel[-2:] == ";1" or (len(members) == 1 and eldest.state != "Up"):
             return None
-        return self.lead(key)
+        return self.lead(key) if lateness.may_lead(eldest) else None
+
+    def shown(self, key: str) -> Channel | None:
+        """A channel as it was shown last, by this event if it is its own."""
+        channel: Channel | None = getattr(self.event, "channel", None)
+        return channel if channel is not None and channel.id == key else self.fold.shown(key)
 
 
 _new: Callable[..., Any] = tuple.__new__
@@ -520,8 +580,3 @@ _new: Callable[..., Any] = tuple.__new__
 
 _CONTROLLED = frozenset({"Stasis", "Page"})
 """Applications that call others on behalf of the channel that they run on."""
-
-
-def looks_called(app: str) -> bool:
-    """Whether an application is what Asterisk shows on a called leg."""
-    return app in ("AppDial", "AppQueue")

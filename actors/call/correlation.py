@@ -20,8 +20,8 @@ by which Asterisk itself hands it on:
 5. *Death.* After ChannelDestroyed a channel is remembered for a while, because events for it still follow, and so
    is an ended call, because nothing may begin it anew.
 
-A channel first seen in mid-life (we connected late, events were lost) is treated the same, except that we cannot have
-seen its Dial: it is a root if it runs an application, and waits for a bridge to tell if it is a called leg.
+Of a channel first seen in mid-life (we connected late, events were lost) we cannot have seen the Dial: `late` says
+what is made of it.
 
 The segments (`segments`) are folded here too, because one may join channels of two calls; each complete one is told to
 the call of its party A.
@@ -30,10 +30,11 @@ the call of its party A.
 from collections.abc import Callable
 
 from actors.call import events as ari
-from actors.call.belonging import Belonging, CallNode, Correlation, Known, looks_called
+from actors.call.belonging import Belonging, Correlation, Known
 from actors.call.effects import Unexpected
-from actors.call.events import Event, endpoint
+from actors.call.events import Channel, Event, endpoint
 from actors.call.inputs import CallInput, ChannelEnded, Routed
+from actors.call.late import ends_as_root, is_unclear, looks_called, tie
 from actors.call.quality import measured
 from actors.call.segments import UNDECIDED, unchanged
 from conf.settings import Bounds
@@ -135,7 +136,11 @@ class _Work(Belonging):
                     if known.asker is None:
                         known = known._replace(asker=channel.connected)
                         self.channels = self.channels.set(channel.id, known)
-                elif not known.peer and channel.app not in _NOT_YET and (known.late or channel.app != "Stasis"):
+                elif (
+                    not known.peer
+                    and channel.app not in _NOT_YET
+                    and not (is_unclear(channel) if known.late else channel.app == "Stasis")
+                ):
                     self.become_root(channel.id)
                     known = self.channels[channel.id]
         elif channel.state != known.state and channel.state == "Up":
@@ -163,10 +168,9 @@ class _Work(Belonging):
             return
         if event.variable in _SNAPSHOTS:
             if known.call is None and known.late and event.variable == "BRIDGEPEER" and event.value:
-                for key, other in self.channels.items():
-                    if other.party.channel == event.value:
-                        self.follow(channel.id, key)
-                        break
+                named = [one for one in self.channels.values() if one.party.channel == event.value]
+                if named:
+                    tie(self, channel.id, max(named, key=lambda one: one.order).party.channel_id)
             self.fold.snapshot(channel, known.order)
             if self.fold.rows:
                 self.flush_segments()
@@ -206,11 +210,12 @@ class _Work(Belonging):
 
     def destroyed(self, event: ari.ChannelDestroyed) -> None:
         channel = event.channel
+        shown = self.fold.shown(channel.id)
         known = self.see(channel)
         if known is None:
             return
         if known.call is None:
-            self.claim(known)
+            self.claim(known, shown, channel)
             known = self.channels[channel.id]
         self.fold.destroyed(channel, known.order, event.cause or 0)
         self.flush_segments()
@@ -220,30 +225,28 @@ class _Work(Belonging):
         if known.group is not None:
             self.forget_unknown(known.group)
 
-    def claim(self, known: Known) -> None:
+    def claim(self, known: Known, shown: Channel | None, last: Channel) -> None:
         """A pending channel ends: if its group had a call of its own, it is told at the latest with the last of it."""
         key, leader = known.party.channel_id, known.group
         assert leader is not None
         group = self.groups[leader]
-        if leader == key and self.is_root(known):
+        if leader == key and self.is_root(known, shown, last):
             group = group._replace(claim=known.order)
             self.groups = self.groups.set(leader, group)
-        if group.claim is not None and not any(one in self.channels for one in group.members if one != key):
-            self.calls = self.calls.set(leader, CallNode(0, group.claim))
-            self.resolve(leader, leader)
+        if (
+            group.claim is not None
+            and not group.beside
+            and not any(one in self.channels for one in group.members if one != key)
+        ):
+            self.claimed(leader)
 
-    def is_root(self, known: Known) -> bool:
+    def is_root(self, known: Known, shown: Channel | None, last: Channel) -> bool:
         """Whether a pending channel that ends was a call of its own."""
         if known.peer or known.asker:
             return False
-        shown = self.fold.shown(known.party.channel_id)
-        local = known.party.channel[-2:] in (";1", ";2")
-        return (
-            known.asker is not None
-            or known.party.origin == "originated"
-            or (shown is not None and shown.app == "Stasis")
-            or (known.late and not local and (shown is None or not looks_called(shown.app)))
-        )
+        if known.asker is not None or known.party.origin == "originated":
+            return True
+        return ends_as_root(known, shown, last) if known.late else shown is not None and shown.app == "Stasis"
 
     def dial(self, event: ari.Dial) -> None:
         caller = self.see(event.channel) if event.channel is not None else None
@@ -282,14 +285,6 @@ class _Work(Belonging):
         if told is not None:
             self.tell(told, event)
 
-    def note_dialled(self, key: str, begins: bool, caller: str | None) -> None:
-        known = self.channels[key]
-        origin = "dialled" if caller is not None else "originated"
-        party = known.party
-        if party.origin != origin or party.dialled_by != caller or known.dialled != begins:
-            party = party._replace(origin=origin, dialled_by=caller)
-            self.channels = self.channels.set(key, known._replace(party=party, dialled=known.dialled or begins))
-
     def entered(self, event: ari.ChannelEnteredBridge) -> None:
         channel, bridge = event.channel, event.bridge
         known = self.see(channel)
@@ -314,6 +309,9 @@ class _Work(Belonging):
             return
         if (known.bridge is None or known.bridge[0] != bridge.id) and bridge.kind in MERGING:
             # We did not see it enter, so they may not have met before us.
+            if known.late and known.call is None and not bridge.members and not known.peer:
+                # Nor do we know whom it met there: any of them may have called it.
+                self.channels = self.channels.set(channel.id, known._replace(peer=True))
             self.meet((channel.id, *bridge.members), bridge.id)
         self.fold.left(channel, bridge, known.order)
         known = self.channels[channel.id]

@@ -97,6 +97,11 @@ def renamed(name: str) -> Variant:
     return Variant(frames, oracle.Oracle(rows(recordings.cel(name)), rows(recordings.cdr(name)), oracle.watched(name)))
 
 
+def cut(variant: Variant, at: int) -> Variant:
+    """As to one who connects late: the first frames are missing."""
+    return Variant(variant.frames[at:], variant.truth)
+
+
 def interleaved(names: Sequence[str]) -> Variant:
     """Several recordings at once on one Asterisk, each frame when its own recording's clock says."""
     frames = sorted(
