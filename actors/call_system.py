@@ -63,7 +63,6 @@ class CallSystem:
         snapshot of all calls."""
         self.restarts = 0
         """Call actors replaced since the start."""
-        self._server = server
         self._settings = settings
         self._reports: list[Report] = []
         self._residents: dict[str, _Resident] = {}
@@ -95,7 +94,7 @@ class CallSystem:
             resident = self._residents.get(routed.call_id) or self._start(routed.call_id)
             answer = self._ask(resident.address, routed)
             if self._debugs and (debug := self._debugs.get(routed.call_id)) is not None:
-                _account(debug, routed_shown(routed, before, self._server, self._settings), answer)
+                _account(debug, routed_shown(routed, before, self._settings), answer)
             if isinstance(answer, Folded):
                 if answer.ended:
                     self._forget(routed.call_id)

@@ -177,7 +177,7 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
 
     def _message_shown(self, message: Any) -> str:
         if isinstance(message, Routed):
-            message = routed_shown(message, self._state, self._server, self._settings)
+            message = routed_shown(message, self._state, self._settings)
         return brief(message, _SHOWN)
 
     def _state_shown(self) -> str:

@@ -14,12 +14,12 @@ A disk that refuses is a state: what was folded and could not be committed is ke
 import hashlib
 import pkgutil
 import traceback
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import actors.call
-from actors.call import world
+from actors.call import redrive, world
 from actors.call.effects import Unexpected
 from actors.call.host import Folded
 from actors.call.inputs import Routed
@@ -36,7 +36,7 @@ from wire.store.codec import Codec, classes_in
 from wire.store.database import translated
 from wire.store.errors import CodecError, StoreUnusable
 from wire.store.journal import JournalReader
-from wire.store.ledger import Ledger, Stage, Suspect
+from wire.store.ledger import Attempt, Ledger, Quarantined, Stage, Suspect
 from wire.store.marks import Phase
 from wire.store.outbox import Entry
 from wire.store.row import Position, Row
@@ -111,6 +111,8 @@ class Committed(NamedTuple):
     """Calls."""
     ended: int
     """Calls."""
+    attempts: tuple[Attempt, ...]
+    """What became of what an operator ordered to be applied once more."""
 
 
 @dataclass(slots=True)
@@ -127,10 +129,14 @@ class _Batch:
     unexpected: list[Unexpected] = field(default_factory=list)
     began: int = 0
     ended: list[str] = field(default_factory=list)
+    amended: dict[str, int] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
 
 
 _STREAM = "call:"
-_NOTHING: frozenset[tuple[int, str | None]] = frozenset()
+Aside = Mapping[tuple[int, str | None], int]
+"""What a refold leaves out: see `Quarantine.keys`."""
+_NOTHING: Aside = {}
 
 
 class Folding:
@@ -215,7 +221,7 @@ class Folding:
             self.position = checkpoint
             position = yield from self._load_snapshot()
             yield from self._refold(position, checkpoint)
-            self._batch = _Batch()
+            self._batch, self._uncommitted = _Batch(), False
             self._catch_up(self._resume_all())
         self.restoring = False
 
@@ -262,7 +268,10 @@ class Folding:
                 return
             skip = self._ledger.quarantine.keys(batch.uuid, rows[0].n - 1, rows[-1].n)
             for row in rows:
-                self._fold_row(batch.uuid, row, skip)
+                if redrive.ordered(row) is None:
+                    self._fold_row(batch.uuid, row, skip)
+                else:
+                    self._redrive_as_before(row, Position(batch.uuid, row.n))
                 self._since_snapshot += 1
                 position = Position(batch.uuid, row.n)
                 yield
@@ -342,18 +351,33 @@ class Folding:
         batch = self._batch
         row = read.rows[0]
         if self._singly and self._ledger.begin_row(Position(read.uuid, row.n)) >= _SURVIVED:
-            self._set_aside(read.uuid, row, None, "process", "the process died twice at this row", "")
-            batch.rows, batch.arrived = 1, []
-        else:
-            for row in read.rows:
+            error = "the process died twice at this row"
+            if (order := redrive.ordered(row)) is None:
+                self._set_aside(read.uuid, row, None, "process", error, "")
+            else:
+                at = Position(read.uuid, row.n)
+                batch.attempts = [Attempt(each.id, order.id, at, error) for each, _aside, _told in self._entries(order)]
+            self._folded(read.uuid, row)
+            return True
+        for row in read.rows:
+            if (order := redrive.ordered(row)) is None:
                 self._fold_row(read.uuid, row, _NOTHING)
-                batch.rows += 1
-                batch.arrived.extend([row.at_ms] * (len(batch.messages) - len(batch.arrived)))
-                if enough():
-                    break
-        batch.position, batch.at_ms = Position(read.uuid, row.n), row.at_ms
-        self._uncommitted = True
+            elif batch.rows:
+                break  # what it applies must be in the ledger, which may refuse to say: it begins the next batch
+            else:
+                self._redrive(order, row, Position(read.uuid, row.n))
+            self._folded(read.uuid, row)
+            if enough():
+                break
         return True
+
+    def _folded(self, uuid: str, row: Row) -> None:
+        """A row is done but for its commit."""
+        batch = self._batch
+        batch.rows += 1
+        batch.arrived.extend([row.at_ms] * (len(batch.messages) - len(batch.arrived)))
+        batch.position, batch.at_ms = Position(uuid, row.n), row.at_ms
+        self._uncommitted = True
 
     def _commit(self) -> Committed:
         batch = self._batch
@@ -365,12 +389,17 @@ class Folding:
                 self._ledger.move(batch.position, now_ms)
                 entries = self._ledger.outbox.add(batch.messages, now_ms)
                 self._ledger.quarantine.add(batch.suspects, now_ms)
-                self._ledger.marks.move({each.stream: each.sequence for each in batch.messages}, batch.ended)
+                self._ledger.quarantine.settle(batch.attempts, now_ms)
+                sequences = {each.stream: each.sequence for each in batch.messages}
+                self._ledger.marks.move(
+                    {stream: last for stream, last in sequences.items() if stream not in batch.amended}, batch.ended
+                )
+                self._ledger.marks.amend(batch.amended)
         except StoreUnusable:
             if not self._was_made(batch.position, entries):
                 raise
         self.position = batch.position
-        self._ended.update(batch.ended)
+        self._ended.update(batch.ended, batch.amended)
         self._uncommitted = False
         self._batch = _Batch()
         self._singly = max(0, self._singly - batch.rows)
@@ -388,6 +417,7 @@ class Folding:
             tuple(batch.unexpected),
             batch.began,
             len(batch.ended),
+            tuple(batch.attempts),
         )
 
     def _was_made(self, position: Position, entries: list[Entry]) -> bool:
@@ -399,7 +429,7 @@ class Folding:
             # An empty batch at the old position may be done twice.
             return position != self.position and self._ledger.position() == position
 
-    def _fold_row(self, uuid: str, row: Row, skip: Collection[tuple[int, str | None]]) -> None:
+    def _fold_row(self, uuid: str, row: Row, skip: Aside) -> None:
         if (row.n, None) in skip:
             return
         try:
@@ -410,44 +440,148 @@ class Folding:
         if step.rejected is not None:
             self._batch.rejected += 1
             self._set_aside(uuid, row, None, "decode", f"{step.rejected.reason}: {step.rejected.detail}", "")
+        self._take(uuid, row, step, skip)
+
+    def _take(self, uuid: str, row: Row, step: world.Step, skip: Aside) -> None:
+        """A step's outcome: the world after it, and what is told to calls."""
         self._world = step.world
         self._batch.messages.extend(step.pbx_messages)
         self._batch.unexpected.extend(step.reports)
-        for routed in step.routed:
-            is_aside = (row.n, routed.call_id) in skip
-            if routed.call_id in self.waiting:
-                full = self.waiting.keep(routed.call_id, Kept(uuid, row, None if is_aside else routed))
+        lost: set[str] = set()
+        for index, routed in enumerate(step.routed):
+            call_id = routed.call_id
+            if call_id in lost:
+                continue  # from the input on that it could not take, the row is lost to it
+            part = skip.get((row.n, call_id)) if skip else None
+            is_aside = part is not None and _part(step.routed, index) >= part
+            if call_id in self.waiting:
+                full = self.waiting.keep(call_id, Kept(uuid, row, None if is_aside else routed))
                 if full and not self.restoring:
-                    self._log.error("switchboard.call_resumed_by_itself", call_id=routed.call_id)
-                    self.resume(routed.call_id)
+                    self._log.error("switchboard.call_resumed_by_itself", call_id=call_id)
+                    self.resume(call_id)
             elif is_aside:
-                self._calls.degrade(routed.call_id)
-            else:
-                self._deliver(uuid, row, routed)
+                self._calls.degrade(call_id)
+            elif (poisoned := self._deliver(routed)) is not None:
+                self._lose(uuid, row, step.routed, index, poisoned)
+                lost.add(call_id)
 
-    def _deliver(self, uuid: str, row: Row, routed: Routed) -> None:
+    def _deliver(self, routed: Routed) -> "Poisoned | None":
+        """Give an input to its call; what it came to if the call could not take it."""
         if routed.call_id in self._closed:
-            return
+            return None
         known = routed.call_id in self._calls.states
-        if not known and (sequence := self._unknown.pop(routed.call_id, None)) is not None:
-            call = Call.new(routed.call_id, self._server, self._settings)
-            self._calls.restore(routed.call_id, call.lived(sequence, call.legs, call.life))
+        self._begin_unknown(routed.call_id)
         folded = self._calls.deliver(routed)
         if not isinstance(folded, Folded):
-            reason = folded.reason
-            trace = reason.traceback if isinstance(reason, Crash) else ""
-            self._set_aside(uuid, row, routed.call_id, "call", str(reason), trace)
-            self._calls.degrade(routed.call_id)
-            return
+            return folded
         batch = self._batch
         batch.messages.extend(folded.messages)
         batch.unexpected.extend(folded.unexpected)
         batch.began += not known
         if folded.ended:
             batch.ended.append(_stream(routed.call_id))
+        return None
+
+    def _begin_unknown(self, call_id: str) -> None:
+        """A call that began in rows that are gone goes on with the numbers of its stream."""
+        if self._unknown and (sequence := self._unknown.pop(call_id, None)) is not None:
+            call = Call.new(call_id, self._server, self._settings)
+            self._calls.restore(call_id, call.lived(sequence, call.legs, call.life))
+
+    def _lose(self, uuid: str, row: Row, routed: Sequence[Routed], index: int, poisoned: "Poisoned") -> None:
+        """A call could not take one of a row's inputs: that and the rest of the row is set aside for it."""
+        call_id = routed[index].call_id
+        rest = tuple(each for each in routed[index:] if each.call_id == call_id)
+        error, trace = _told(poisoned)
+        self._batch.suspects.append(
+            Suspect(uuid, row, call_id, "call", error, trace, _part(routed, index), CODEC.encode(rest))
+        )
+        self._calls.degrade(call_id)
 
     def _set_aside(self, uuid: str, row: Row, call_id: str | None, stage: Stage, error: str, trace: str) -> None:
         self._batch.suspects.append(Suspect(uuid, row, call_id, stage, error, trace))
+
+    # --- redrive ------------------------------------------------------------------------------------------------------
+
+    def _entries(self, wanted: redrive.Order | Position) -> list[tuple[Quarantined, Aside, int]]:
+        """The entries that an order means, or those that were applied at one: each with what a refold leaves out of its
+        row, and the last sequence of its call. All that is read: what follows cannot fail because of a disk."""
+        ledger = self._ledger
+        with translated(ledger.path):
+            if isinstance(wanted, Position):
+                found = ledger.quarantine.redriven_at(wanted)
+            else:
+                found = ledger.quarantine.find(wanted.n, wanted.uuid)
+            return [
+                (
+                    each,
+                    ledger.quarantine.keys(each.uuid, each.row.n - 1, each.row.n),
+                    ledger.marks.of(_stream(each.call_id or "")),
+                )
+                for each in found
+            ]
+
+    def _redrive(self, order: redrive.Order, row: Row, at: Position) -> None:
+        """Apply what was set aside once more; what fails again stays where it is."""
+        for each, aside, told in self._entries(order):
+            error: str | None = None
+            trace = ""
+            try:
+                self._apply(each, aside, told, row)
+            except redrive.NotApplied as problem:
+                error = str(problem)
+            except Exception as problem:  # noqa: BLE001  # as in `_fold_row`
+                error, trace = repr(problem), "".join(traceback.format_exception(problem))
+            self._batch.attempts.append(Attempt(each.id, order.id, at, error, trace))
+
+    def _redrive_as_before(self, row: Row, at: Position) -> None:
+        """A refold is at an order: apply what was applied then, and nothing else."""
+        for each, aside, told in self._entries(at):
+            try:
+                self._apply(each, aside, told, row)
+            except Exception as problem:  # noqa: BLE001  # other code than then; the streams' marks see to the numbers
+                self._log.error("switchboard.redrive_differs", n=each.row.n, call_id=each.call_id, error=repr(problem))
+
+    def _apply(self, each: Quarantined, aside: Aside, told: int, row: Row) -> None:
+        if each.call_id is None:
+            step = redrive.late(self._world, each.row, self._settings)
+            self._take(each.uuid, each.row, step, aside)
+            return
+        if each.inputs is None:
+            raise redrive.NotApplied("an older arimon set it aside, and did not keep what the call was told")
+        inputs: tuple[Routed, ...] = CODEC.decode(each.inputs)
+        if each.call_id in self.waiting:
+            self._log.error("switchboard.call_resumed_by_redrive", call_id=each.call_id)
+            self.resume(each.call_id)
+        is_active = each.call_id in self._calls.states or not redrive.has_ended(self._world, each.call_id)
+        if is_active and each.call_id not in self._closed:
+            self._tell_late(each.call_id, inputs)
+        elif not self.restoring:
+            self._batch.messages.extend(redrive.amendment(inputs, told + 1, row, self._server, self._settings))
+            self._batch.amended[_stream(each.call_id)] = told + 1
+
+    def _tell_late(self, call_id: str, inputs: Sequence[Routed]) -> None:
+        """Tell a call all that it was not told, or nothing."""
+        self._begin_unknown(call_id)
+        before = self._calls.states.get(call_id)
+        batch = self._batch
+        told = len(batch.messages), len(batch.unexpected), len(batch.ended), batch.began
+        for routed in inputs:
+            poisoned = self._deliver(routed)
+            if poisoned is None:
+                if len(batch.ended) > told[2]:
+                    return
+                continue
+            if before is not None:
+                if self._calls.states[call_id] is not before:
+                    self._calls.replace(call_id, before)
+            elif call_id in self._calls.states:
+                self._calls.dismiss(call_id)
+            else:
+                self._calls.degrade(call_id)
+            del batch.messages[told[0] :], batch.unexpected[told[1] :], batch.ended[told[2] :]
+            batch.began = told[3]
+            raise redrive.NotApplied(_told(poisoned)[0])
 
     # --- suspended calls ----------------------------------------------------------------------------------------------
 
@@ -491,11 +625,15 @@ class Folding:
         """
         kept = self.waiting.end(call_id)
         batch = self._batch
+        lost: tuple[str, int] | None = None
         for uuid, row, routed in kept:
             if routed is None:
                 self._calls.degrade(call_id)
-            else:
-                self._deliver(uuid, row, routed)
+            elif lost != (uuid, row.n) and (poisoned := self._deliver(routed)) is not None:
+                lost = (uuid, row.n)
+                its = [each for each in kept if (each.uuid, each.row.n) == lost]
+                inputs = [each.routed for each in its if each.routed is not None]
+                self._lose(uuid, row, inputs, inputs.index(routed), poisoned)
             known = len(batch.arrived)
             batch.messages[known:] = [each for each in batch.messages[known:] if each.sequence > told]
             batch.arrived.extend([row.at_ms] * (len(batch.messages) - known))
@@ -555,8 +693,22 @@ class Folding:
             yield
         snapshots.complete(number, self._clock())
         with self._ledger.transaction():
-            self._ledger.marks.forget(ended)
-        self._ended -= ended
+            # Whoever is redriven goes on with the numbers of its stream.
+            forgotten = ended - {_stream(call_id) for call_id in self._ledger.quarantine.calls()}
+            self._ledger.marks.forget(forgotten)
+            self._ledger.quarantine.forget(snapshots.complete_ones()[-1].position)
+        self._ended -= forgotten
+
+
+def _part(routed: Sequence[Routed], index: int) -> int:
+    """Which of the inputs of its call one of a row's inputs is, from 0."""
+    return sum(each.call_id == routed[index].call_id for each in routed[:index])
+
+
+def _told(poisoned: "Poisoned") -> tuple[str, str]:
+    """Error and traceback."""
+    reason = poisoned.reason
+    return str(reason), reason.traceback if isinstance(reason, Crash) else ""
 
 
 def _stream(call_id: str) -> str:

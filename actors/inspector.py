@@ -12,6 +12,7 @@ from uuid import uuid4
 import orjson
 import yaml
 
+from actors.call import redrive
 from actors.debug import MOST_TRACED
 from actors.messages import Vitals
 from actors.reports import Reports
@@ -20,9 +21,9 @@ from conf.load import show
 from conf.settings import Settings
 from supervision.messages import Identity, Place
 from wire.control import api
-from wire.control.server import RECONCILE_SECONDS, RESTART_SECONDS
+from wire.control.server import RECONCILE_SECONDS, REDRIVE_SECONDS, RESTART_SECONDS
 from wire.store.journal import JournalReader
-from wire.store.row import Position
+from wire.store.row import Kind, Position
 
 ROOT = Place("root", None)
 
@@ -261,6 +262,30 @@ class Inspector(api.Backend):
                     yield line.rstrip(b"\n")
         finally:
             reader.close()
+
+    async def quarantine_redrive(self, pbx: str, n: int) -> api.Done:
+        [name] = self._names(pbx)
+        switchboard = Place("switchboard", name)
+        found = await self._monitor.ask(switchboard, "redrivable", n=n)
+        if not found["entries"]:
+            raise api.NotFound(f"row {n} of {name} is not in quarantine")
+        if others := [kind for kind in found["kinds"] if kind != Kind.FRAME]:
+            raise api.Refused(f"a row of kind {others[0]} was true at its time only: reconcile tells what is true now")
+        order = uuid4().hex
+        for journal in found["journals"]:
+            command = redrive.command(redrive.Order(order, journal, n))
+            await self._monitor.ask(Place("connection", name), "operate", command=command)
+        until = asyncio.get_running_loop().time() + REDRIVE_SECONDS - 1
+        while asyncio.get_running_loop().time() < until:
+            done = await self._monitor.ask(switchboard, "redriven", order=order)
+            if done["tried"] < found["entries"]:
+                await asyncio.sleep(_LOOK_EVERY)
+            elif done["error"] is None:
+                return {"done": f"row {n} of {name} was applied"}
+            else:
+                times = "once" if done["attempts"] == 1 else f"{done['attempts']} times"
+                raise api.Refused(f"row {n} of {name} was redriven {times} and stays in quarantine: {done['error']}")
+        raise api.Unanswered(f"the order to redrive row {n} of {name} is journalled, and not folded yet")
 
     async def quarantine_drop(self, pbx: str, n: int) -> api.Done:
         [name] = self._names(pbx)

@@ -236,6 +236,9 @@ class SwitchboardActor(ProcessActor):
         self._quarantined.add(len(done.suspects))
         for suspect in done.suspects:
             self._tell_set_aside(suspect)
+        for attempt in done.attempts:
+            self.log.info("switchboard.row_redriven", n=attempt.at.n, applied=attempt.error is None,
+                          error=attempt.error)  # fmt: skip
         self._count_unexpected(done.unexpected)
         if (doubts := Doubted(self._folding.watch.doubts)) != self._doubted:
             self._doubted = doubts
@@ -463,17 +466,28 @@ class SwitchboardActor(ProcessActor):
 
     def query_quarantine_show(self, n: int) -> QuarantineDetail | None:
         """One of them in full; None if row `n` is not there."""
-        for each in self._ledger.quarantine.listing(rows=1000):
-            if each.row.n == n:
-                body = each.row.body.decode("utf-8", "replace")
-                return {"row": _quarantine_row(self._server, each), "body": body, "traceback": each.traceback}
+        for each in self._ledger.quarantine.find(n):
+            body = each.row.body.decode("utf-8", "replace")
+            return {"row": _quarantine_row(self._server, each), "body": body, "traceback": each.traceback}
         return None
 
     def query_quarantine_drop(self, n: int) -> int:
         """Forget row `n`, of all calls that could not take it; how many entries there were."""
-        ids = [each.id for each in self._ledger.quarantine.listing(rows=1000) if each.row.n == n]
         with self._ledger.transaction():
-            return self._ledger.quarantine.drop(ids)
+            return self._ledger.quarantine.drop(n, _now_ms())
+
+    def query_redrivable(self, n: int) -> dict[str, Any]:
+        """What an order to apply row `n` once more would mean: the journals that it may be of, and how many entries."""
+        found = self._ledger.quarantine.find(n)
+        return {
+            "journals": sorted({each.uuid for each in found}),
+            "entries": len(found),
+            "kinds": sorted({str(each.row.kind) for each in found if each.call_id is None}),
+        }
+
+    def query_redriven(self, order: str) -> dict[str, Any]:
+        """What became of an order so far."""
+        return self._ledger.quarantine.progress(order)._asdict()
 
     def query_census(self) -> dict[str, int]:
         """Calls that ought to have an actor, and actors that there are."""
@@ -534,6 +548,7 @@ def _quarantine_row(server: str, each: Quarantined) -> QuarantineRow:
         "call_id": each.call_id,
         "where": each.stage,
         "error": each.error,
+        "attempts": each.attempts,
     }
 
 

@@ -19,19 +19,21 @@ def call_shown(call: Call) -> Call:
     return call.lived(call.sequence, call.legs, life._replace(digits=mask(call, life.digits)))
 
 
-def routed_shown(routed: Routed, call: Call | None, server: str, settings: Settings) -> Routed:
+def routed_shown(routed: Routed, call: Call | None, settings: Settings) -> Routed:
     """An input as it may be shown.
 
     Args:
         routed: the input.
         call: the state of its call before it; None where there is none.
-        server: the PBX's name in conf.
         settings: what is configured.
     """
     body = routed.input.body
     if not isinstance(body, ChannelDtmfReceived):
         return routed
-    if call is None:
-        call = Call.new(routed.call_id, server, settings)
-    digit = mask(call, call.life.digits + body.digit[:1])[-1:]
+    if call is not None:
+        digit = mask(call, call.life.digits + body.digit[:1])[-1:]
+    elif settings.call.mask_dtmf or settings.call.mask_dtmf_pattern:
+        digit = "*"  # the run that a pattern would look at is not known
+    else:
+        return routed
     return routed._replace(input=routed.input._replace(body=body._replace(digit=digit)))

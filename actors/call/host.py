@@ -113,7 +113,7 @@ def amended(
         row: the row that was redriven.
         amends: what it says, free in form.
         timestamp_ms: when the PBX says that it happened.
-        row_ms: time of the redriven row.
+        row_ms: time of the row that orders the redrive.
 
     Returns:
         One message per configured form.

@@ -8,20 +8,41 @@
 
 It is deterministic, byte for byte, and invents nothing at the end of the input: a call that has not ended is not
 finished.
+
+Rows of a journal are taken as the daemon takes them: one that raises is set aside, and applied once more where the
+journal has an operator's order for it (`redrive`). One that kills the process kills this one too. What is set aside is
+decided by the code that runs: a replay by another version than the one that published is another account.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import orjson
 
-from actors.call import host
+from actors.call import host, redrive
 from actors.call.events import DecodeError, interpret
+from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call.world import Rejected, Step, World, step, step_event
 from conf.settings import Settings
 from wire.message import OutboundMessage
 from wire.store.row import Kind, Row
+
+
+class _Aside(NamedTuple):
+    """What was set aside of a row."""
+
+    row: Row
+    call_id: str | None
+    """The call that could not take it; None if nobody could."""
+    inputs: tuple[Routed, ...]
+    """What that call was not told."""
+
+
+_NOBODY: set[str] = set()
+_MOST_ASIDE = 10_000
+"""Entries kept for a redrive; the daemon keeps them on disk."""
 
 
 class Replay:
@@ -39,6 +60,10 @@ class Replay:
         """The first hundred lines that were no use, with the reason; `n` is the line's number."""
         self.counts: Counter[str] = Counter()
         """`rejected:REASON` and `unexpected:WHAT` → how often."""
+        self._aside: dict[int, list[_Aside]] = {}
+        """By row."""
+        self._ends: dict[str, int] = {}
+        """Calls that ended while something of them was set aside, and their last sequence."""
 
     def feed(self, line: bytes) -> list[OutboundMessage]:
         """Fold one line.
@@ -64,7 +89,7 @@ class Replay:
             elif "kind" in told and "n" in told:
                 row = _row(told)
                 if row is not None:
-                    return self._take(step(self.world, row, self.settings), n)
+                    return self._take_row(row, n)
                 self._reject(Rejected(n, "not-a-row", "n, at_ms, kind, and body or text are needed"))
                 return []
         try:
@@ -76,23 +101,96 @@ class Replay:
             return []
         return self._take(step_event(self.world, n, event, self.settings), n)
 
-    def _take(self, done: Step, n: int) -> list[OutboundMessage]:
+    def _take_row(self, row: Row, n: int) -> list[OutboundMessage]:
+        """Fold a row of a journal; what raises is set aside."""
+        if (order := redrive.ordered(row)) is not None:
+            return self._redrive(order, row)
+        try:
+            done = step(self.world, row, self.settings)
+        except Exception as problem:  # noqa: BLE001  # as the daemon does
+            self._set_aside(_Aside(row, None, ()), n, problem)
+            return []
+        if done.rejected is not None:
+            self._keep(_Aside(row, None, ()))
+        return self._take(done, n, row)
+
+    def _take(self, done: Step, n: int, row: Row | None = None) -> list[OutboundMessage]:
         self.world, routed, messages, reports, rejected = done
         if rejected is not None:
             self._reject(rejected._replace(n=n))
         for report in reports:
             self.counts[f"unexpected:{report.what}"] += 1
         calls = self.calls
-        for one in routed:
+        lost: set[str] = _NOBODY
+        for index, one in enumerate(routed):
             call_id = one[0]
-            call, said, unexpected, ended = host.fold(calls.get(call_id), one, self.server, self.settings)
+            if call_id in lost:
+                continue
+            try:
+                call, said, unexpected, ended = host.fold(calls.get(call_id), one, self.server, self.settings)
+            except Exception as problem:
+                if row is None:
+                    raise
+                lost = {*lost, call_id}
+                self._lose(row, routed, index, n, problem)
+                continue
             if ended:
                 calls.pop(call_id, None)
+                if self._aside:
+                    self._ended(call)
             else:
                 calls[call_id] = call
             for report in unexpected:
                 self.counts[f"unexpected:{report.what}"] += 1
             messages += said
+        return messages
+
+    def _lose(self, row: Row, routed: Sequence[Routed], index: int, n: int, problem: Exception) -> None:
+        """A call could not take one of a row's inputs: that and the rest of the row is set aside for it."""
+        call_id = routed[index].call_id
+        rest = tuple(each for each in routed[index:] if each.call_id == call_id)
+        self._set_aside(_Aside(row, call_id, rest), n, problem)
+        if (call := self.calls.get(call_id)) is not None:
+            self.calls[call_id] = host.degrade(call)
+
+    def _ended(self, call: Call) -> None:
+        """Of whom something was set aside, the last sequence is kept."""
+        if any(each.call_id == call.call_id for one in self._aside.values() for each in one):
+            self._ends[call.call_id] = call.sequence
+
+    def _set_aside(self, aside: _Aside, n: int, problem: Exception) -> None:
+        self._reject(Rejected(n, "raised", repr(problem)))
+        self._keep(aside)
+
+    def _keep(self, aside: _Aside) -> None:
+        self._aside.setdefault(aside.row.n, []).append(aside)
+        if len(self._aside) > _MOST_ASIDE:
+            del self._aside[next(iter(self._aside))]
+
+    def _redrive(self, order: redrive.Order, row: Row) -> list[OutboundMessage]:
+        """Apply what was set aside once more; what fails again stays where it is."""
+        messages: list[OutboundMessage] = []
+        for each in self._aside.pop(order.n, []):
+            before, calls = self.world, dict(self.calls)
+            try:
+                messages.extend(self._apply(each, row))
+            except Exception:  # noqa: BLE001  # as the daemon does
+                self.world, self.calls = before, calls
+                self._keep(each)
+        return messages
+
+    def _apply(self, each: _Aside, row: Row) -> Sequence[OutboundMessage]:
+        if each.call_id is None:
+            return self._take(redrive.late(self.world, each.row, self.settings), self.lines, each.row)
+        if each.call_id not in self.calls and redrive.has_ended(self.world, each.call_id):
+            sequence = self._ends.get(each.call_id, 0) + 1
+            self._ends[each.call_id] = sequence
+            return redrive.amendment(each.inputs, sequence, row, self.server, self.settings)
+        messages: list[OutboundMessage] = []
+        for one in each.inputs:
+            messages.extend(self._take(Step(self.world, [one], [], [], None), self.lines))
+            if one.call_id not in self.calls:
+                break
         return messages
 
     def _reject(self, rejected: Rejected) -> None:

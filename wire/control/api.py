@@ -234,7 +234,9 @@ class QuarantineRow(TypedDict):
     where: str
     """What raised: decode, correlate, call …"""
     error: str
-    """Type and text of the exception."""
+    """Type and text of the exception, at the last attempt."""
+    attempts: int
+    """Times that it was redriven."""
 
 
 class QuarantineDetail(TypedDict):

@@ -48,6 +48,9 @@ TIMEOUT_SECONDS = 8.0
 RECONCILE_SECONDS = 50.0
 """Longest wait for a reconciliation, above the daemon's own limit."""
 
+REDRIVE_SECONDS = 25.0
+"""The same of a redrive."""
+
 RESTART_SECONDS = 70.0
 """The same of a restart."""
 
@@ -139,7 +142,7 @@ class ControlClient:
         return cast(QuarantineDetail, self.ask("GET", "/quarantine/row", pbx=pbx, n=n))
 
     def quarantine_redrive(self, pbx: str, n: int) -> Done:
-        return cast(Done, self.ask("POST", "/quarantine/redrive", pbx=pbx, n=n))
+        return cast(Done, self.ask("POST", "/quarantine/redrive", seconds=REDRIVE_SECONDS, pbx=pbx, n=n))
 
     def quarantine_drop(self, pbx: str, n: int) -> Done:
         return cast(Done, self.ask("POST", "/quarantine/drop", pbx=pbx, n=n))

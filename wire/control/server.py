@@ -43,6 +43,9 @@ RESTART_SECONDS = 60.0
 RECONCILE_SECONDS = 40.0
 """Time that a reconciliation has: two looks at the PBX, `recovery.second_look` apart, and folding them."""
 
+REDRIVE_SECONDS = 20.0
+"""Time that a redrive has: its order is journalled, and folded behind what waits there."""
+
 READER_SECONDS = 30.0
 """A stream's reader that takes no line for this long is cut off."""
 
@@ -116,7 +119,13 @@ ROUTES = (
     Route("POST", "/outbox/redrive", _PBX, lambda b, a: b.outbox_redrive(a["pbx"])),
     Route("GET", "/quarantine", _PBX, lambda b, a: b.quarantine(a["pbx"])),
     Route("GET", "/quarantine/row", _ROW, lambda b, a: b.quarantine_show(a["pbx"], a["n"])),
-    Route("POST", "/quarantine/redrive", _ROW, lambda b, a: b.quarantine_redrive(a["pbx"], a["n"])),
+    Route(
+        "POST",
+        "/quarantine/redrive",
+        _ROW,
+        lambda b, a: b.quarantine_redrive(a["pbx"], a["n"]),
+        seconds=REDRIVE_SECONDS,
+    ),
     Route("POST", "/quarantine/drop", _ROW, lambda b, a: b.quarantine_drop(a["pbx"], a["n"])),
     Route("GET", "/journal", _PBX, lambda b, a: b.journal(a["pbx"])),
     Route("GET", "/journal/export", _RANGE, lambda b, a: b.journal_export(a["pbx"], a["first"], a["last"]), True),

@@ -338,8 +338,11 @@ def outbox(reply: Sequence[OutboxStatus], now_ms: int | None = None) -> Renderab
 def quarantine(reply: Sequence[QuarantineRow]) -> RenderableType:
     """`arimon-ctl quarantine list`."""
     return table(
-        ("pbx", ">row", "at", "call", "where", "error"),
-        ((one["pbx"], one["n"], clock(one["at_ms"]), one["call_id"], one["where"], one["error"]) for one in reply),
+        ("pbx", ">row", "at", "call", "where", ">attempts", "error"),
+        (
+            (one["pbx"], one["n"], clock(one["at_ms"]), one["call_id"], one["where"], one["attempts"], one["error"])
+            for one in reply
+        ),
         "the quarantine is empty",
     )
 

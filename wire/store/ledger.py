@@ -32,11 +32,12 @@ from wire.store import marks, outbox, quarantine, snapshots
 from wire.store.database import Schema, WriterLock, open_reader, open_writer, transaction, translated
 from wire.store.marks import Marks
 from wire.store.outbox import Outbox
-from wire.store.quarantine import Quarantine, Quarantined, Stage, Suspect
+from wire.store.quarantine import Attempt, Quarantine, Quarantined, Stage, Suspect
 from wire.store.row import Position
 from wire.store.snapshots import SnapshotInfo, Snapshots
 
 __all__ = [
+    "Attempt",
     "Ledger",
     "LedgerOpened",
     "Quarantine",
@@ -68,6 +69,7 @@ SCHEMA = Schema(
         quarantine.STEP,
         snapshots.STEP,
         marks.STEP,
+        quarantine.REDRIVE_STEP,
     ),
 )
 

@@ -61,6 +61,18 @@ class Marks:
         )
         self._set(ended, Phase.ENDED)
 
+    def amend(self, sequences: Mapping[str, int]) -> None:
+        """Something was said of streams that have ended; stream → its last sequence."""
+        self._connection.executemany(
+            "INSERT INTO mark VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence",
+            ((stream, sequence, Phase.ENDED) for stream, sequence in sequences.items()),
+        )
+
+    def of(self, stream: str) -> int:
+        """Sequence of a stream's last message; 0 if nothing stands of it."""
+        found = self._connection.execute("SELECT sequence FROM mark WHERE stream = ?", (stream,)).fetchone()
+        return found[0] if found else 0
+
     def close(self, streams: Iterable[str]) -> None:
         """Nothing more is to be said on these."""
         self._set(streams, Phase.CLOSED)

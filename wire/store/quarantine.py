@@ -1,14 +1,16 @@
 """The quarantine: rows that something could not take, kept whole, until somebody redrives or drops them.
 
 A row is in it once for everybody (`call_id` null: it could not be decoded, had no call, or killed the process) or once
-for each call that could not take it, while others went on with it. A refold asks `keys()` and leaves them out.
+for each call that could not take it, while others went on with it. What the call was told is kept too, from the input
+on at which it failed (`part`): by the time of a redrive nobody could tell it again.
+
+A refold asks `keys()` and leaves these out, and asks `redriven_at()` what was applied at the row of a redrive. So an
+entry that was redriven or dropped stays, though nobody is shown it, until no stored state is older (`forget`).
 """
 
 import sqlite3
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
-
-import orjson
 
 from wire.store.row import Position, Row
 
@@ -34,8 +36,18 @@ CREATE TABLE quarantine (
 CREATE UNIQUE INDEX quarantine_row ON quarantine (uuid, n, ifnull(call_id, ''));
 """
 
-_COLUMNS = "uuid, n, at_ms, kind, body, call_id, stage, error, traceback, quarantined_ms"
-_THESE = "id IN (SELECT value FROM json_each(?))"
+REDRIVE_STEP = """
+ALTER TABLE quarantine ADD COLUMN part INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE quarantine ADD COLUMN inputs BLOB;
+ALTER TABLE quarantine ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE quarantine ADD COLUMN order_id TEXT;
+ALTER TABLE quarantine ADD COLUMN redriven_uuid TEXT;
+ALTER TABLE quarantine ADD COLUMN redriven_n INTEGER;
+ALTER TABLE quarantine ADD COLUMN dropped_ms INTEGER;
+"""
+
+_COLUMNS = "uuid, n, at_ms, kind, body, call_id, stage, error, traceback, part, inputs, quarantined_ms"
+_WAITING = "redriven_ms IS NULL AND dropped_ms IS NULL"
 
 
 class Suspect(NamedTuple):
@@ -51,6 +63,10 @@ class Suspect(NamedTuple):
     """In one line."""
     traceback: str
     """Empty where there is none."""
+    part: int = 0
+    """Which of the inputs that the row gave to this call was the first that it could not take, from 0."""
+    inputs: bytes | None = None
+    """That one and those that followed, encoded by the owner; None if nobody could take the row."""
 
 
 class Quarantined(NamedTuple):
@@ -63,11 +79,42 @@ class Quarantined(NamedTuple):
     call_id: str | None
     stage: str
     error: str
+    """Of the last attempt, as the traceback."""
     traceback: str
+    part: int
+    """As in `Suspect`, and so are its inputs."""
+    inputs: bytes | None
     quarantined_ms: int
     """Unix milliseconds."""
-    redriven_ms: int | None
-    """When it was last redriven, Unix milliseconds; None if it waits."""
+    attempts: int
+    """Times that it was redriven."""
+    order_id: str | None
+    """Of the last redrive."""
+
+
+class Attempt(NamedTuple):
+    """What became of the redrive of an entry."""
+
+    id: int
+    """The entry's."""
+    order_id: str
+    """The redrive's."""
+    at: Position
+    """The row of the redrive."""
+    error: str | None
+    """Why it stays in quarantine; None if it was applied."""
+    traceback: str = ""
+
+
+class Progress(NamedTuple):
+    """How far a redrive is."""
+
+    tried: int
+    """Entries."""
+    error: str | None
+    """Of the first that stays; None if there is none."""
+    attempts: int
+    """Times that one was tried by now, at most."""
 
 
 class Quarantine:
@@ -87,70 +134,114 @@ class Quarantine:
             The ids of those that are new.
         """
         found = []
-        for uuid, row, call_id, stage, error, traceback in suspects:
-            values = (uuid, row.n, row.at_ms, row.kind, row.body, call_id, stage, error, traceback, now_ms)
+        for uuid, row, *rest in suspects:
+            values = (uuid, row.n, row.at_ms, row.kind, row.body, *rest, now_ms)
             added = self._connection.execute(
-                f"INSERT INTO quarantine ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+                f"INSERT INTO quarantine ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
                 " ON CONFLICT DO NOTHING RETURNING id",
                 values,
             ).fetchall()
             found += [id for (id,) in added]
         return found
 
-    def listing(self, *, after_id: int = 0, rows: int = 100, waiting_only: bool = False) -> list[Quarantined]:
-        """Quarantined rows by id.
+    def listing(self, *, after_id: int = 0, rows: int = 100) -> list[Quarantined]:
+        """Rows that wait, by id.
 
         Args:
             after_id: Only ids above this one (to page on).
             rows: Most to give.
-            waiting_only: Leave out what was redriven.
         """
-        return self._select(
-            "id > ? AND (redriven_ms IS NULL OR NOT ?) ORDER BY id LIMIT ?", (after_id, waiting_only, rows)
-        )
+        return self._select(f"id > ? AND {_WAITING} ORDER BY id LIMIT ?", (after_id, rows))
 
-    def show(self, id: int) -> Quarantined | None:
-        """One of them; None if there is none of this id."""
-        found = self._select("id = ?", (id,))
-        return found[0] if found else None
+    def find(self, n: int, uuid: str | None = None) -> list[Quarantined]:
+        """The entries of a row that wait, by id.
 
-    def mark_redriven(self, ids: Iterable[int], now_ms: int) -> None:
-        """Note that they were given to the calls once more."""
+        Args:
+            n: Of the row.
+            uuid: Of its journal; None is any.
+        """
+        return self._select(f"n = ?1 AND (?2 IS NULL OR uuid = ?2) AND {_WAITING} ORDER BY id", (n, uuid))
+
+    def redriven_at(self, at: Position) -> list[Quarantined]:
+        """The entries that were applied at the row of a redrive, by id."""
+        return self._select("redriven_uuid = ? AND redriven_n = ? ORDER BY id", at)
+
+    def settle(self, attempts: Iterable[Attempt], now_ms: int) -> None:
+        """Entries were redriven: what was applied waits no more, what failed again shows its last error."""
+        for id, order_id, at, error, traceback in attempts:
+            if error is None:
+                self._connection.execute(
+                    "UPDATE quarantine SET attempts = attempts + 1, order_id = ?, redriven_ms = ?, redriven_uuid = ?,"
+                    " redriven_n = ? WHERE id = ?",
+                    (order_id, now_ms, *at, id),
+                )
+            else:
+                self._connection.execute(
+                    "UPDATE quarantine SET attempts = attempts + 1, order_id = ?, error = ?, traceback = ?"
+                    " WHERE id = ?",
+                    (order_id, error, traceback, id),
+                )
+
+    def progress(self, order_id: str) -> Progress:
+        """What became of a redrive so far."""
+        found = self._connection.execute(
+            f"SELECT attempts, error, {_WAITING} FROM quarantine WHERE order_id = ? ORDER BY id",  # noqa: S608
+            (order_id,),
+        ).fetchall()
+        errors = [error for _attempts, error, waits in found if waits]
+        return Progress(len(found), errors[0] if errors else None, max((each[0] for each in found), default=0))
+
+    def drop(self, n: int, now_ms: int) -> int:
+        """Forget a row, of all calls that could not take it; returns how many entries there were.
+
+        What a refold needs of it stays.
+        """
+        return self._connection.execute(
+            f"UPDATE quarantine SET dropped_ms = ?, body = x'', inputs = NULL WHERE n = ? AND {_WAITING}",  # noqa: S608
+            (now_ms, n),
+        ).rowcount
+
+    def forget(self, position: Position) -> None:
+        """No stored state is older than this: nothing up to here is folded again."""
         self._connection.execute(
-            f"UPDATE quarantine SET redriven_ms = ? WHERE {_THESE}",  # noqa: S608
-            (now_ms, _json(ids)),
+            f"DELETE FROM quarantine WHERE NOT ({_WAITING}) AND uuid = ?1 AND n <= ?2"  # noqa: S608
+            " AND (redriven_n IS NULL OR (redriven_uuid = ?1 AND redriven_n <= ?2))",
+            position,
         )
-
-    def drop(self, ids: Iterable[int]) -> int:
-        """Delete; returns how many there were."""
-        return self._connection.execute(f"DELETE FROM quarantine WHERE {_THESE}", (_json(ids),)).rowcount  # noqa: S608
 
     def count(self) -> int:
-        """How many wait, not redriven."""
-        found = self._connection.execute("SELECT count(*) FROM quarantine WHERE redriven_ms IS NULL").fetchone()
+        """How many wait."""
+        found = self._connection.execute(f"SELECT count(*) FROM quarantine WHERE {_WAITING}").fetchone()  # noqa: S608
         return int(found[0])
 
-    def keys(self, uuid: str, after_n: int, upto_n: int) -> set[tuple[int, str | None]]:
-        """(n, call_id) of the entries for rows after_n < n <= upto_n: what a refold of these must leave out.
+    def calls(self) -> set[str]:
+        """Calls of which a row waits."""
+        found = self._connection.execute(
+            f"SELECT DISTINCT call_id FROM quarantine WHERE call_id IS NOT NULL AND {_WAITING}"  # noqa: S608
+        )
+        return {call_id for (call_id,) in found.fetchall()}
 
-        Redriven ones too: what the redrive did stands at its own row of the journal.
+    def keys(self, uuid: str, after_n: int, upto_n: int) -> dict[tuple[int, str | None], int]:
+        """(n, call_id) → part of the entries for rows after_n < n <= upto_n: what a refold of these must leave out.
+
+        Redriven and dropped ones too: what a redrive did stands at its own row of the journal.
         """
         found = self._connection.execute(
-            "SELECT n, call_id FROM quarantine WHERE uuid = ? AND n > ? AND n <= ?", (uuid, after_n, upto_n)
+            "SELECT n, call_id, part FROM quarantine WHERE uuid = ? AND n > ? AND n <= ?", (uuid, after_n, upto_n)
         )
-        return set(found.fetchall())
+        return {(n, call_id): part for n, call_id, part in found.fetchall()}
 
     def positions(self, since_ms: int) -> list[Position]:
         """The positions before the first row of each journal that was quarantined since then (Unix milliseconds)."""
         found = self._connection.execute(
-            "SELECT uuid, min(n) - 1 FROM quarantine WHERE quarantined_ms >= ? AND redriven_ms IS NULL GROUP BY uuid",
+            f"SELECT uuid, min(n) - 1 FROM quarantine WHERE quarantined_ms >= ? AND {_WAITING} GROUP BY uuid",  # noqa: S608
             (since_ms,),
         )
         return [Position(*row) for row in found.fetchall()]
 
     def _select(self, where: str, values: tuple[object, ...]) -> list[Quarantined]:
         found = self._connection.execute(
-            f"SELECT id, {_COLUMNS}, redriven_ms FROM quarantine WHERE {where}",  # noqa: S608
+            f"SELECT id, {_COLUMNS}, attempts, order_id FROM quarantine WHERE {where}",  # noqa: S608
             values,
         )
         return [_quarantined(*row) for row in found.fetchall()]
@@ -158,7 +249,3 @@ class Quarantine:
 
 def _quarantined(id: int, uuid: str, n: int, at_ms: int, kind: str, body: bytes, *rest: Any) -> Quarantined:
     return Quarantined(id, uuid, Row(n, at_ms, kind, body), *rest)
-
-
-def _json(ids: Iterable[int]) -> str:
-    return orjson.dumps(list(ids)).decode()

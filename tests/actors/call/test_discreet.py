@@ -50,7 +50,7 @@ def test_digits_are_shown_as_in_messages(conf: dict[str, object], kept: str, dig
     before = call.lived(0, {}, call.life._replace(digits="12"))
     after = call.lived(0, {}, call.life._replace(digits="123"))
     third = routed._replace(input=routed.input._replace(body=body._replace(digit="3")))
-    shown = routed_shown(third, before, "pbx1", settings).input.body
+    shown = routed_shown(third, before, settings).input.body
     assert isinstance(shown, ChannelDtmfReceived)
     assert (call_shown(after).life.digits, shown.digit) == (kept, digit)
     assert call_state(after)["life"]["digits"] == kept

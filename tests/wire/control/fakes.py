@@ -311,6 +311,7 @@ QUARANTINED: api.QuarantineRow = {
     "call_id": "1.1",
     "where": "call",
     "error": "ZeroDivisionError: division by zero",
+    "attempts": 0,
 }
 
 CRASH: api.Crash = {

@@ -49,7 +49,7 @@ def test_all_moves_together(ledger: Ledger, path: Path, message: Make) -> None:
     again(ledger, path)
     assert ledger.position() == Position("j", 4)
     assert ledger.outbox.load(0, 10, 1000) == entries
-    assert ledger.quarantine.keys("j", 0, 10) == {(4, None)}
+    assert ledger.quarantine.keys("j", 0, 10) == {(4, None): 0}
 
 
 def test_or_nothing_moves(ledger: Ledger, message: Make) -> None:
@@ -169,7 +169,7 @@ def test_a_row_that_kills_the_process_is_found(path: Path, ledger: Ledger) -> No
         assert len(codes) < 10
     ledger.open()
     assert ledger.position() == Position("j", 20)
-    assert ledger.quarantine.keys("j", 0, 100) == {(13, None)}
+    assert ledger.quarantine.keys("j", 0, 100) == {(13, None): 0}
     # Twice in batches behind row 10; in single steps rows 11 and 12 pass, so its own count is what finds it.
     assert codes[:-1] == [-signal.SIGKILL] * (len(codes) - 1)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from wire.store import quarantine as module
-from wire.store.quarantine import Quarantine, Quarantined, Suspect
-from wire.store.row import Row
+from wire.store.quarantine import Attempt, Progress, Quarantine, Quarantined, Suspect
+from wire.store.row import Position, Row
 
 ROW = Row(7, 5, "frame", b"\xff{")
 
@@ -19,18 +19,19 @@ def suspect(n: int, call_id: str | None, uuid: str = "j") -> Suspect:
 @pytest.fixture
 def quarantine() -> Iterator[Quarantine]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript(module.STEP)
+    connection.executescript(module.STEP + module.REDRIVE_STEP)
     yield Quarantine(connection)
     connection.close()
 
 
 def test_a_row_is_kept_whole(quarantine: Quarantine) -> None:
-    """All of a row and of what happened to it comes back."""
-    (number,) = quarantine.add([suspect(7, "171.5")], 60)
-    kept = Quarantined(number, "j", ROW, "171.5", "call", "KeyError: 'x'", "Traceback …", 60, None)
-    assert quarantine.show(number) == kept
+    """All of a row, of what its call was told and of what happened comes back."""
+    (number,) = quarantine.add([suspect(7, "171.5")._replace(part=2, inputs=b"told")], 60)
+    trace = "Traceback …"
+    kept = Quarantined(number, "j", ROW, "171.5", "call", "KeyError: 'x'", trace, 2, b"told", 60, 0, None)
     assert quarantine.listing() == [kept]
-    assert quarantine.show(99) is None
+    assert quarantine.find(7) == quarantine.find(7, "j") == [kept]
+    assert quarantine.find(8) == quarantine.find(7, "i") == []
 
 
 def test_the_same_again_keeps_the_first(quarantine: Quarantine) -> None:
@@ -42,22 +43,56 @@ def test_the_same_again_keeps_the_first(quarantine: Quarantine) -> None:
         ("a", "KeyError: 'x'"),
         ("b", "KeyError: 'x'"),
     ]
+    assert quarantine.calls() == {"a", "b"}
 
 
 def test_keys_for_a_refold(quarantine: Quarantine) -> None:
-    """keys() gives the rows of one journal within (after, upto], redriven ones too."""
+    """keys() gives the rows of one journal within (after, upto], redriven and dropped ones too."""
     quarantine.add([suspect(n, call) for n, call in ((3, None), (4, "a"), (6, "b"), (7, None))], 60)
-    quarantine.add([suspect(5, None, "other")], 60)
-    quarantine.mark_redriven([2], 80)
-    assert quarantine.keys("j", 3, 6) == {(4, "a"), (6, "b")}
+    quarantine.add([suspect(5, None, "other"), suspect(5, "c")._replace(part=3)], 60)
+    quarantine.settle([Attempt(2, "x", Position("j", 20), None)], 80)
+    quarantine.drop(6, 90)
+    assert quarantine.keys("j", 3, 6) == {(4, "a"): 0, (5, "c"): 3, (6, "b"): 0}
 
 
-def test_redriven_and_dropped(quarantine: Quarantine) -> None:
-    """A redriven row does not count as waiting any more; a dropped one is gone, and its id is not used again."""
-    quarantine.add([suspect(n, None) for n in (1, 2, 3)], 60)
-    quarantine.mark_redriven([1], 80)
-    assert quarantine.count() == 2
-    assert [each.id for each in quarantine.listing(waiting_only=True)] == [2, 3]
-    assert [each.redriven_ms for each in quarantine.listing(after_id=0, rows=2)] == [80, None]
-    assert quarantine.drop([3, 9]) == 1
+def test_what_was_applied_or_dropped_waits_no_more(quarantine: Quarantine) -> None:
+    """It is neither counted nor shown, and does not hold the journal; its id is not used again."""
+    quarantine.add([suspect(n, f"call {n}") for n in (1, 2, 3)], 60)
+    quarantine.settle([Attempt(1, "x", Position("j", 20), None)], 80)
+    assert quarantine.drop(3, 90) == 1
+    assert quarantine.drop(3, 91) == quarantine.drop(1, 91) == 0
+    assert quarantine.count() == 1
+    assert [each.id for each in quarantine.listing()] == [2]
+    assert quarantine.find(1) == quarantine.find(3) == []
+    assert quarantine.calls() == {"call 2"}
+    assert quarantine.positions(0) == [Position("j", 1)]
     assert quarantine.add([suspect(4, None)], 90) == [4]
+
+
+def test_what_fails_again_says_so(quarantine: Quarantine) -> None:
+    """It shows its last error and how often it was tried; the order that did it finds its outcome."""
+    quarantine.add([suspect(1, "a"), suspect(1, "b")], 60)
+    assert quarantine.progress("x") == Progress(0, None, 0)
+    quarantine.settle(
+        [Attempt(1, "x", Position("j", 20), "IndexError", "Trace"), Attempt(2, "x", Position("j", 20), None)], 80
+    )
+    [kept] = quarantine.listing()
+    assert (kept.call_id, kept.attempts, kept.order_id, kept.error, kept.traceback) == (
+        "a", 1, "x", "IndexError", "Trace"
+    )  # fmt: skip
+    assert quarantine.progress("x") == Progress(2, "IndexError", 1)
+    quarantine.settle([Attempt(1, "y", Position("j", 21), None)], 90)
+    assert quarantine.progress("y") == Progress(1, None, 2)
+
+
+def test_a_refold_knows_what_was_applied_where(quarantine: Quarantine) -> None:
+    """At the row of a redrive it finds what was applied there, whole, until no stored state is older."""
+    quarantine.add([suspect(n, None) for n in (1, 2, 3, 30)], 60)
+    quarantine.settle([Attempt(1, "x", Position("j", 20), None), Attempt(4, "x", Position("j", 31), None)], 80)
+    quarantine.drop(2, 90)
+    assert [(each.id, each.row.body) for each in quarantine.redriven_at(Position("j", 20))] == [(1, ROW.body)]
+    assert quarantine.redriven_at(Position("i", 20)) == []
+    quarantine.forget(Position("j", 19))
+    assert len(quarantine.redriven_at(Position("j", 20))) == 1
+    quarantine.forget(Position("j", 30))
+    assert quarantine.keys("j", 0, 100) == {(3, None): 0, (30, None): 0}

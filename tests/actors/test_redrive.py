@@ -1,0 +1,449 @@
+"""What was set aside is applied once more where the journal has an order for it, once, whatever dies meanwhile."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from actors import calls
+from actors.call import events, host, redrive, replay, world
+from actors.call.events import ChannelDtmfReceived
+from actors.call.host import Folded
+from actors.call.inputs import CallInput, Routed
+from actors.call.redrive import Order
+from actors.call.replay import Replay
+from actors.call.state import Call
+from actors.call_system import CallSystem
+from actors.folding import Folding
+from conf.settings import Settings
+from tests.truth import recordings
+from wire.message import OutboundMessage
+from wire.schemas import schemas
+from wire.store.errors import StoreUnusable
+from wire.store.journal import JournalReader, JournalWriter
+from wire.store.ledger import Ledger, Quarantined
+from wire.store.row import Kind, Row
+
+SERVER = "pbx1"
+RECORDING = "07_dtmf_during_call"
+FRAMES = [orjson.dumps(orjson.loads(line)["event"]) for line in recordings.frames(RECORDING)]
+TYPED = [n for n, frame in enumerate(FRAMES, 1) if b'"ChannelDtmfReceived"' in frame]
+"""Rows in which a digit is typed."""
+
+
+class Log:
+    """What an operator would read."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def error(self, event: str, **_keys: Any) -> None:
+        self.told.append(event)
+
+
+class Fault:
+    """A bug that some rows meet, until it is mended."""
+
+    def __init__(self, *rows: int) -> None:
+        self.rows = set(rows)
+
+    def mend(self) -> None:
+        self.rows = set()
+
+    def strikes(self, n: int) -> None:
+        if n in self.rows:
+            raise ZeroDivisionError("on purpose")
+
+
+class Site:
+    """A journal that grows, processes that fold it one after the other, and a replay of it beside them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = Settings()
+        self.log = Log()
+        self.writer = JournalWriter(folder / "journal", self.settings.journal, lambda _uuid, _n: None)
+        self.writer.start()
+        self.count = 0
+        self.replay = Replay(SERVER, self.settings)
+        self.replayed: list[OutboundMessage] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """A process starts."""
+        self.ledger = Ledger(self.folder / "ledger.db")
+        self.ledger.open()
+        self.reader = JournalReader(self.folder / "journal")
+        self.calls = CallSystem(SERVER, self.settings)
+        self.folding = Folding(SERVER, self.settings, self.ledger, self.reader, self.calls, self.log, lambda: 1)
+        for _ in self.folding.restore():
+            pass
+
+    def die(self) -> None:
+        self.ledger.close()
+        self.reader.close()
+
+    def anew(self) -> None:
+        """One process dies, the next starts."""
+        self.die()
+        self.begin()
+
+    def frames(self, begin: int, end: int) -> None:
+        """Rows of the recording come, are folded one by one, and replayed."""
+        for frame in FRAMES[begin:end]:
+            self.row(Kind.FRAME, frame)
+        self.fold()
+
+    def row(self, kind: Kind, body: bytes) -> None:
+        self.count += 1
+        self.writer.append(kind, 1_795_000_000_000 + self.count, body)
+        assert self.writer.flush(20.0)
+        line = {"n": self.count, "at_ms": 1_795_000_000_000 + self.count, "kind": kind, "text": body.decode()}
+        self.replayed.extend(self.replay.feed(orjson.dumps(line)))
+
+    def order(self, n: int) -> None:
+        """An operator orders a redrive."""
+        [uuid] = {each.uuid for each in self.ledger.quarantine.find(n)}
+        self.row(Kind.OPERATOR, orjson.dumps(redrive.command(Order(f"order {self.count}", uuid, n))))
+
+    def fold(self) -> None:
+        while self.folding.fold(lambda: True) is not None:
+            pass
+
+    def snapshot(self) -> None:
+        """Store the state, so that nothing older is folded again."""
+        for _ in range(2):  # as many as are kept
+            self.folding._since_snapshot += 1
+            self.folding.begin_snapshot()
+            while self.folding.snapshot():
+                pass
+
+    def published(self) -> list[OutboundMessage]:
+        return [entry.message for entry in self.ledger.outbox.load(0, 100_000, 1 << 30)]
+
+    def told(self) -> list[str]:
+        """Operations, in order."""
+        return [message.operation for message in self.published()]
+
+    def waiting(self) -> list[Quarantined]:
+        return self.ledger.quarantine.listing()
+
+    def check(self) -> None:
+        """Each stream has 1, 2, 3 …, all is as documented, and a replay of the journal says the same."""
+        published = self.published()
+        streams: dict[str, list[int]] = {}
+        for message in published:
+            streams.setdefault(message.stream, []).append(message.sequence)
+            assert schemas().errors(orjson.loads(message.body)) == []
+        for sequences in streams.values():
+            assert sequences == list(range(1, len(sequences) + 1))
+        assert sorted(published) == sorted(self.replayed)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    made.die()
+    made.writer.close()
+
+
+@pytest.fixture
+def in_call(monkeypatch: pytest.MonkeyPatch) -> Fault:
+    """Strikes when a call takes an input of a row, wherever it is folded."""
+    fault, fold = Fault(*TYPED), host.fold
+
+    def failing(call: Call | None, routed: Routed, server: str, settings: Settings) -> Folded:
+        fault.strikes(routed.input.n)
+        return fold(call, routed, server, settings)
+
+    monkeypatch.setattr(calls, "fold", failing)
+    monkeypatch.setattr(host, "fold", failing)
+    return fault
+
+
+@pytest.fixture
+def in_world(monkeypatch: pytest.MonkeyPatch) -> Fault:
+    """Strikes when a row is correlated."""
+    fault, step = Fault(), world.step
+
+    def failing(before: world.World, row: Row, settings: Settings) -> world.Step:
+        fault.strikes(row.n)
+        return step(before, row, settings)
+
+    monkeypatch.setattr(world, "step", failing)
+    monkeypatch.setattr(replay, "step", failing)
+    return fault
+
+
+def test_an_active_call_takes_it_as_a_late_event(site: Site, in_call: Fault) -> None:
+    """It says what the event says, under the next number; the entry has left the quarantine."""
+    first = TYPED[0]
+    site.frames(0, first)
+    assert [each.row.n for each in site.waiting()] == [first]
+    assert "dtmf-received" not in site.told()
+    in_call.mend()
+    site.order(first)
+    site.fold()
+    assert site.told()[-1] == "dtmf-received"
+    assert site.waiting() == []
+    site.frames(first, len(FRAMES))
+    # The digit is in the account of the call, which says that something of it was set aside.
+    finished = [orjson.loads(each.body) for each in site.published() if each.operation == "finished-call"]
+    assert any(each["degraded"] and each["data"]["dtmf"] for each in finished)
+    site.check()
+
+
+def test_of_a_call_that_has_ended_it_is_said_what_it_was_not_told(site: Site, in_call: Fault) -> None:
+    """`call-amended`, under the next number of its stream, also when everything else of it is forgotten."""
+    site.frames(0, len(FRAMES))
+    assert {each.row.n for each in site.waiting()} == set(TYPED)
+    in_call.mend()
+    for n in TYPED:
+        site.snapshot()
+        site.anew()
+        site.order(n)
+        site.fold()
+    assert site.waiting() == []
+    amended = [orjson.loads(each.body) for each in site.published() if each.operation == "call-amended"]
+    assert [each["data"]["row"] for each in amended] == TYPED
+    [event] = amended[0]["data"]["amends"]["events"]
+    assert event["type"] == "ChannelDtmfReceived"
+    assert event["digit"] in FRAMES[TYPED[0] - 1].decode()
+    site.check()
+    site.snapshot()
+    # Of whom nothing waits the mark goes, as that of any call that has ended.
+    assert site.ledger.marks.all() == {}
+
+
+def test_what_fails_again_stays(site: Site, in_call: Fault) -> None:
+    """It shows how often it was tried; a later order may succeed."""
+    first = TYPED[0]
+    site.frames(0, first)
+    site.order(first)
+    site.fold()
+    [kept] = site.waiting()
+    assert (kept.attempts, kept.error) == (1, "ZeroDivisionError: on purpose")
+    assert site.ledger.quarantine.progress(kept.order_id or "").error == kept.error
+    in_call.mend()
+    site.order(first)
+    site.frames(first, len(FRAMES))
+    assert site.waiting() == []
+    site.check()
+
+
+def test_all_that_a_row_told_a_call_is_applied_or_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row gives a call several inputs: what follows the one that failed is lost with it, and so it comes back."""
+    fold, mended, failures = host.fold, list[bool](), list[Any]()
+
+    def failing(call: Call | None, routed: Routed, server: str, settings: Settings) -> Folded:
+        # The second of the inputs of a row that gives three.
+        if not mended and type(routed.input.body).__name__ == "Dial":
+            failures.append(routed)
+            raise ZeroDivisionError
+        return fold(call, routed, server, settings)
+
+    monkeypatch.setattr(calls, "fold", failing)
+    monkeypatch.setattr(host, "fold", failing)
+    site.frames(0, TYPED[0])
+    n = failures[0].input.n
+    [kept] = site.ledger.quarantine.find(n)
+    site.anew()  # what was set aside is left out from where it failed on, and only that
+    state = site.calls.states[kept.call_id or ""]
+    assert state == site.replay.calls[kept.call_id or ""]
+    site.order(n)
+    site.fold()
+    assert site.calls.states[kept.call_id or ""] == state
+    mended.append(True)
+    for each in site.waiting():
+        site.order(each.row.n)
+    site.frames(TYPED[0], len(FRAMES))
+    assert site.waiting() == []
+    assert site.calls.states == site.replay.calls == {}
+    site.check()
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("snapshots", [False, True])
+def test_whatever_dies_it_is_applied_once(site: Site, in_call: Fault, ended: bool, snapshots: bool) -> None:
+    """A process that dies at any row, before or after it: the messages are those of one that lives."""
+    first = TYPED[0]
+    site.frames(0, len(FRAMES) if ended else first)
+    in_call.mend()
+    for n in (first, *TYPED[1:]) if ended else (first,):
+        site.anew()
+        site.order(n)
+        site.anew()
+        site.folding.fold(lambda: True)
+        site.anew()
+        if snapshots:
+            site.snapshot()
+    for begin in range(first, 0 if ended else len(FRAMES)):
+        site.frames(begin, begin + 1)
+        site.anew()
+    site.fold()
+    assert site.waiting() == []
+    assert site.log.told == []
+    site.check()
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+def test_a_disk_that_refuses_costs_nothing(
+    site: Site, in_call: Fault, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    """Whether it refuses to say what was set aside, or to commit what came of it."""
+    site.frames(0, TYPED[0])
+    in_call.mend()
+    site.order(TYPED[0])
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise StoreUnusable(site.ledger.path, "disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*[(site.ledger.quarantine, "find"), (site.ledger, "transaction")][refused], refuse)
+        for _ in range(3):
+            with pytest.raises(StoreUnusable):
+                site.folding.fold(lambda: True)
+    site.fold()
+    assert site.told().count("dtmf-received") == 1
+    site.check()
+
+
+def test_a_frame_that_nobody_could_take_is_applied_to_the_world(site: Site, in_world: Fault) -> None:
+    """As it is now: the channel lives, so its call takes a late event."""
+    in_world.rows = {TYPED[0]}
+    site.frames(0, TYPED[0])
+    [kept] = site.waiting()
+    assert (kept.call_id, kept.stage) == (None, "correlate")
+    site.order(TYPED[0])
+    site.fold()
+    assert site.waiting() == []
+    assert site.told()[-1] == "dtmf-received"
+    site.anew()
+    site.frames(TYPED[0], len(FRAMES))
+    site.check()
+
+
+def test_what_it_cannot_tell_a_call_is_set_aside_for_the_call(site: Site, in_world: Fault, in_call: Fault) -> None:
+    """The frame is applied, the call cannot take it: of that there is an entry of its own, also after a restart."""
+    in_world.rows = {TYPED[0]}
+    site.frames(0, TYPED[0])
+    in_world.mend()
+    site.order(TYPED[0])
+    site.fold()
+    [kept] = site.waiting()
+    assert (kept.stage, kept.row.n) == ("call", TYPED[0])
+    site.anew()
+    in_call.mend()
+    site.order(TYPED[0])
+    site.fold()
+    assert site.waiting() == []
+    site.anew()
+    site.frames(TYPED[0], len(FRAMES))
+    site.check()
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "why"),
+    [
+        (Kind.FRAME, b"{", "not-json"),
+        (Kind.FRAME, FRAMES[TYPED[0] - 1], "it concerns no channel and no call that is known any more"),
+        (Kind.LINK_DOWN, b"{}", "a row of kind link-down was true at its time only"),
+    ],
+)
+def test_what_cannot_be_applied_says_why(site: Site, in_world: Fault, kind: Kind, body: bytes, why: str) -> None:
+    """And stays; nothing begins by it."""
+    in_world.rows = {1}
+    site.row(kind, body)
+    site.fold()
+    in_world.mend()
+    site.order(1)
+    site.fold()
+    [kept] = site.waiting()
+    assert why in kept.error
+    assert kept.attempts == 1
+    assert site.published() == []
+
+
+def test_a_redrive_that_kills_the_process_is_given_up(
+    site: Site, in_world: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As any row that does; what it was to apply stays in quarantine, and everything goes on."""
+    in_world.rows = {TYPED[0]}
+    site.frames(0, TYPED[0])
+
+    class Death(BaseException):
+        pass
+
+    def die(*_: Any) -> Any:
+        raise Death
+
+    deaths = 0
+    with monkeypatch.context() as patched:
+        patched.setattr(redrive, "late", die)
+        with pytest.raises(Death):
+            site.order(TYPED[0])
+        while site.waiting()[0].attempts == 0:
+            assert deaths < 10
+            try:
+                site.fold()
+            except Death:
+                deaths += 1
+                site.anew()
+        site.anew()
+        site.frames(TYPED[0], TYPED[0] + 3)
+    [kept] = site.waiting()
+    assert "died" in kept.error
+    assert deaths > 2
+
+
+def test_what_was_dropped_is_not_folded_again(site: Site, monkeypatch: pytest.MonkeyPatch, in_world: Fault) -> None:
+    """A row that killed the process would do it at every restart."""
+    in_world.rows = {TYPED[0]}
+    site.frames(0, TYPED[0])
+    with site.ledger.transaction():
+        assert site.ledger.quarantine.drop(TYPED[0], 5) == 1
+    in_world.mend()
+    told = site.told()
+    site.anew()
+    site.frames(TYPED[0], TYPED[0] + 1)
+    assert "dtmf-received" not in told
+    assert site.told()[: len(told)] == told
+    assert site.log.told == []
+
+
+def test_a_suspended_call_goes_on_when_it_is_redriven(site: Site, in_call: Fault) -> None:
+    """It gets first what was kept for it, and nothing is lost or said twice, also by a death afterwards."""
+    first, second = TYPED[:2]
+    site.frames(0, first)
+    [kept] = site.waiting()
+    in_call.mend()
+    site.folding.suspend(kept.call_id or "")
+    site.frames(first, second)
+    site.order(first)
+    site.fold()
+    assert not site.folding.waiting.counts()
+    site.anew()
+    site.frames(second, len(FRAMES))
+    site.check()
+    assert site.log.told == ["switchboard.call_resumed_by_redrive"] * 2
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"command":"drop"}', b'{"command":"redrive","id":1,"uuid":"x","n":1}'])
+def test_other_rows_are_no_orders(body: bytes) -> None:
+    """Whatever they hold."""
+    assert redrive.ordered(Row(1, 1, Kind.OPERATOR, body)) is None
+    assert redrive.ordered(Row(1, 1, Kind.FRAME, b'{"command":"redrive","id":"","uuid":"x","n":1}')) is None
+
+
+@pytest.mark.parametrize(("conf", "digit"), [({}, "5"), ({"mask_dtmf": True}, "*"), ({"mask_dtmf_pattern": "12"}, "*")])
+def test_masks_apply_to_what_is_amended(site: Site, conf: dict[str, object], digit: str) -> None:
+    """The run of digits before it is not known any more: with any mask the digit is masked."""
+    decoded = events.decode(Row(1, 1, Kind.FRAME, FRAMES[TYPED[0] - 1]))
+    assert isinstance(decoded, ChannelDtmfReceived)
+    routed = Routed("1.1", CallInput(7, 5, decoded._replace(digit="5")))
+    settings = Settings.model_validate({"call": conf})
+    [message] = redrive.amendment([routed], 8, Row(9, 9, Kind.OPERATOR, b""), SERVER, settings)
+    assert orjson.loads(message.body)["data"]["amends"]["events"][0]["digit"] == digit
