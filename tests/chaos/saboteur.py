@@ -6,6 +6,8 @@ for it. A fault strikes the role for which there is a file `ROLE.FAULT` in $ARIM
 Disks misbehave for as long as there is a file: `journal.full`, and a journal may not grow (`max_page_count`: what needs
 a new page fails as on a full disk); `ledger.readonly`, and a ledger takes no writes (`query_only`). That it has
 happened is in the daemon's status.
+
+While there is a file `poison`, no call can take a digit: a bug, that is mended when the file goes.
 """
 
 import functools
@@ -17,8 +19,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from actors import calls
 from actors.base import ProcessActor
+from actors.call import host
+from actors.call.events import ChannelDtmfReceived
+from actors.call.host import Folded
+from actors.call.inputs import Routed
+from actors.call.state import Call
 from actors.worker import WorkerActor
+from conf.settings import Settings
 from supervision.arimond import main
 
 FOLDER = Path(os.environ["ARIMON_TEST_FAULTS"])
@@ -84,6 +93,13 @@ def init(self: ProcessActor, init: Any, sender: Any) -> None:
     made_as_written(self, init, sender)
 
 
+def fold(call: Call | None, routed: Routed, server: str, settings: Settings) -> Folded:
+    """As written, but for the bug."""
+    if isinstance(routed.input.body, ChannelDtmfReceived) and (FOLDER / "poison").exists():
+        fail()
+    return host.fold(call, routed, server, settings)
+
+
 def wait_in_mailbox(self: Any, start: Any) -> None:
     """Start when there is a file `ROLE.done`."""
     if strikes(self.identity.role, "done"):
@@ -117,4 +133,5 @@ if __name__ == "__main__":
     sqlite3.connect = functools.partial(sqlite3.connect, factory=Choking)  # type: ignore[assignment]
     ProcessActor._dispatch = dispatch  # type: ignore[method-assign]
     ProcessActor._init = init  # type: ignore[method-assign]
+    calls.fold = fold  # type: ignore[attr-defined]
     sys.exit(main())

@@ -402,7 +402,7 @@ class Backend:
         raise Unsupported("this arimond shows no quarantined row")
 
     async def quarantine_redrive(self, pbx: str, n: int) -> Done:
-        """Feed it to its call again (or publish it as call-amended, if the call has ended)."""
+        """Apply it once more: to its call (call-amended, if that has ended), or to the world; `Refused` if it fails."""
         raise Unsupported("this arimond does not redrive quarantined rows")
 
     async def quarantine_drop(self, pbx: str, n: int) -> Done:

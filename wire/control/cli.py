@@ -265,7 +265,7 @@ def quarantine_show(door: Door, pbx: str, row: int) -> None:
 @common
 @door_of
 def quarantine_redrive(door: Door, pbx: str, row: int) -> None:
-    """Feed a row to its call again."""
+    """Apply a row once more, once what it met is mended."""
     door.done(door.client().quarantine_redrive(pbx, row))
 
 
