@@ -1,5 +1,6 @@
 """What arimon-ctl shows of calls and gaps: states as plain data. Pure."""
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -72,7 +73,7 @@ def plain(value: Any, depth: int = 0) -> Any:
         return {name: plain(each, depth + 1) for name, each in value._asdict().items()}
     if isinstance(value, dict | PMap):
         return {str(key): plain(each, depth + 1) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, Sequence | set | frozenset):
         return [plain(each, depth + 1) for each in value]
     return str(value)
 

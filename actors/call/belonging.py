@@ -224,20 +224,7 @@ class Belonging:
         for row in rows:
             known = self.channels.get(row.channel_id)
             if known is not None:
-                self.tell(
-                    known,
-                    SegmentEnded(
-                        row.channel,
-                        row.dst_channel,
-                        row.src,
-                        row.dst,
-                        row.start,
-                        row.answer,
-                        row.end,
-                        row.disposition,
-                        row.app,
-                    ),
-                )
+                self.tell(known, _new(SegmentEnded, row[1:]))  # the same fields, but for whose it is
 
     # -- channels and their calls ---------------------------------------------------------------------------------
 

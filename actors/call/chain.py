@@ -3,11 +3,12 @@
 What `segments` decides, event by event, is done here. Its theory stands there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from actors.call.events import Channel
 from actors.call.quick import quick
+from actors.call.series import added, put
 from actors.call.shelf import Shelf
 
 SINGLE, DIAL, PENDING, BRIDGED, PARKED, FINAL = range(6)
@@ -56,7 +57,8 @@ class Track(NamedTuple):
     """The first of `records` is the first that there ever was."""
     blind: bool
     """First seen in mid-life: what it did before is unknown, so its first record is told only with a B."""
-    records: tuple[Record, ...]
+    records: Sequence[Record]
+    """See `series`."""
 
 
 class Row(NamedTuple):
@@ -76,7 +78,8 @@ class Row(NamedTuple):
 
 
 Tracks = Shelf[str, Track]
-Others = Shelf[str, tuple[str, ...]]
+_NOBODY: dict[str, None] = {}
+Others = Shelf[str, dict[str, None]]
 
 
 class Chains:
@@ -89,7 +92,8 @@ class Chains:
         self._others_before = others
         self._limit = limit
         self._tracks: dict[str, Track | None] = {}
-        self._others: dict[str, tuple[str, ...]] = {}
+        self._others: dict[str, dict[str, None]] = {}
+        """Copies, that may change until the end of the event."""
         self.now = now
         """Time of the event, Unix milliseconds."""
         self.rows: list[Row] = []
@@ -120,23 +124,24 @@ class Chains:
     def _put(self, key: str, index: int, record: Record) -> None:
         track = self._mine(key)
         if track.records[index] is not record:
-            records = track.records
-            self._tracks[key] = track._replace(records=(*records[:index], record, *records[index + 1 :]))
+            self._tracks[key] = track._replace(records=put(track.records, index, record))
 
     def _users(self, key: str) -> tuple[str, ...]:
-        if key in self._others:
-            return self._others[key]
-        return self._others_before.get(key, ())
+        """Who has this channel as party B, in the order in which they took it."""
+        users = self._others.get(key)
+        return tuple(users if users is not None else self._others_before.get(key, ()))
+
+    def _changing(self, key: str) -> dict[str, None]:
+        users = self._others.get(key)
+        if users is None:
+            users = self._others[key] = dict(self._others_before.get(key, _NOBODY))
+        return users
 
     def _take(self, other: str, user: str) -> None:
-        users = self._users(other)
-        if user not in users:
-            self._others[other] = (*users, user)
+        self._changing(other)[user] = None
 
     def _forget(self, other: str, user: str) -> None:
-        users = self._users(other)
-        if user in users:
-            self._others[other] = tuple(one for one in users if one != user)
+        self._changing(other).pop(user, None)
 
     # -- one chain ------------------------------------------------------------------------------------------------
 
@@ -153,28 +158,32 @@ class Chains:
         shown: Track = _new(Track, (created, self.now, channel, *rest))
         return shown
 
-    def _append(self, track: Track, touched: int = 0) -> Track:
+    def _append(self, track: Track) -> Track:
         """Begin a new record at the end of the chain; the same track if there is no room for it."""
+        record = self._next(track)
+        return track._replace(records=added(track.records, record)) if record is not None else track
+
+    def _next(
+        self, track: Track, beside: Record | None = None, other: str | None = None, name: str = ""
+    ) -> Record | None:
+        """Make the record that comes next in the chain; None if there is no room for it.
+
+        Args:
+            track: the channel.
+            beside: a record of the channel in a bridge, where it has another B as well.
+            other: that B's channel id.
+            name: that B's channel name.
+        """
         if len(track.records) >= self._limit:
             self.overflow += 1
-            return track
+            return None
         last = track.records[-1]
-        start = max(track.last, touched)
-        record = Record(
-            SINGLE,
-            start,
-            start if track.shown.state == "Up" else None,
-            None,
-            None,
-            None,
-            None,
-            "",
-            last.app,
-            False,
-            last.exten,
-            0,
-        )
-        return track._replace(records=(*track.records, record))
+        start = track.last if beside is None else max(track.last, beside.touched)
+        answer = start if track.shown.state == "Up" else None
+        if beside is None:
+            return Record(SINGLE, start, answer, None, None, None, None, "", last.app, False, last.exten, 0)
+        bridge = beside.bridge
+        return Record(BRIDGED, start, answer, None, None, other, name, bridge, last.app, False, last.exten, 0)
 
     def _update(self, track: Track, record: Record) -> Record:
         """Take over what party A shows now."""
@@ -219,40 +228,48 @@ class Chains:
         """Set a record's end and disposition, once. It may still be taken up again while it is not final."""
         if record.end is not None:
             return record
-        disposition = record.disposition
-        if disposition is None:
-            if record.answer is not None:
-                disposition = "ANSWERED"
-            else:
-                cause = track.cause
-                if not cause and record.other is not None:
-                    other = self._get(record.other)
-                    cause = other.cause if other is not None else 0
-                disposition = CAUSES.get(cause, "NO ANSWER") if cause else "FAILED"
-        return record._replace(end=max(track.last, record.touched), disposition=disposition)
+        end = max(track.last, record.touched)
+        return record._replace(end=end, disposition=self._disposition(record, track))
+
+    def _disposition(self, record: Record, track: Track) -> str:
+        if record.disposition is not None:
+            return record.disposition
+        if record.answer is not None:
+            return "ANSWERED"
+        cause = track.cause
+        if not cause and record.other is not None:
+            other = self._get(record.other)
+            cause = other.cause if other is not None else 0
+        return CAUSES.get(cause, "NO ANSWER") if cause else "FAILED"
 
     def _final(self, key: str, record: Record, track: Track) -> Record:
         """End a record for good and tell it."""
-        record = self._close(record, track)._replace(state=FINAL)
+        if record.end is None:
+            end = max(track.last, record.touched)
+            record = record._replace(state=FINAL, end=end, disposition=self._disposition(record, track))
+        else:
+            record = record._replace(state=FINAL)
         if record.other is None and (
             track.dialled
             or (record.app.lower().startswith("appdial") and (record.app != "AppDial2" or record.answer is None))
             or (track.blind and track.rooted and record.start == track.records[0].start)
         ):
             return record
-        assert record.end is not None
         self.rows.append(
-            Row(
-                key,
-                track.shown.name,
-                record.other_name,
-                track.shown.number,
-                record.exten,
-                record.start,
-                record.answer,
-                record.end,
-                record.disposition or "NO ANSWER",
-                record.app,
+            _new(
+                Row,
+                (
+                    key,
+                    track.shown.name,
+                    record.other_name,
+                    track.shown.number,
+                    record.exten,
+                    record.start,
+                    record.answer,
+                    record.end,
+                    record.disposition,
+                    record.app,
+                ),
             )
         )
         return record

@@ -25,7 +25,7 @@ worst case a chain has one record for each other member of a conference.
 Source: the behaviour of Asterisk 22's main/cdr.c, and `ari/truth.md`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from actors.call.chain import (
@@ -43,6 +43,7 @@ from actors.call.chain import (
     moved_on,
 )
 from actors.call.events import Bridge, Channel
+from actors.call.series import added, put, where
 from actors.call.shelf import Shelf
 
 STATUSES = {
@@ -134,19 +135,18 @@ class Fold(Chains):
             theirs = self._get(user)
             if theirs is None or user == key:
                 continue
-            records = list(theirs.records)
-            for at in _having(records, key):
-                record = records[at]
-                if record.state in (DIAL, BRIDGED):
-                    records[at] = self._final(user, record, theirs)
-                else:
-                    records[at] = self._close(record, theirs)
-            theirs = theirs._replace(records=tuple(records))
+            after = theirs.records
+            for at in where(after, "other", key):
+                record = after[at]
+                ended = (
+                    self._final(user, record, theirs) if record.state in _ENDED_BY_B else self._close(record, theirs)
+                )
+                after = put(after, at, ended)
+            theirs = theirs._replace(records=after)
             # In a large conference each party has a record with each: to prune them at every end costs more than they.
-            self._tracks[user] = self._pruned(theirs) if len(records) <= _SMALL else theirs
+            self._tracks[user] = self._pruned(theirs) if len(after) <= _SMALL else theirs
         self._tracks[key] = None
-        if self._users(key):
-            self._others[key] = ()
+        self._changing(key).clear()
 
     def hangup_cause(self, key: str, cause: int) -> None:
         """A hang-up was asked for with this cause; not softly, for that one's cause is not the channel's."""
@@ -291,12 +291,12 @@ class Fold(Chains):
             theirs = self._get(user)
             if theirs is None:
                 continue
-            records = list(theirs.records)
-            for at in _having(records, key):
-                record = records[at]
+            after = theirs.records
+            for at in where(after, "other", key):
+                record = after[at]
                 if record.state == BRIDGED and record.bridge == bridge.id:
-                    records[at] = self._close(record._replace(touched=self.now), theirs)
-            self._tracks[user] = theirs._replace(records=tuple(records))
+                    after = put(after, at, self._close(record._replace(touched=self.now), theirs))
+            self._tracks[user] = theirs._replace(records=after)
 
     # -- dial, park, bridge ---------------------------------------------------------------------------------------
 
@@ -406,18 +406,15 @@ class Fold(Chains):
 
     def _add(self, key: str, other: str, other_name: str, beside: Record) -> None:
         """Begin a record with this B beside one that has another."""
-        grown = self._append(self._mine(key), beside.touched)
-        if grown is self._mine(key):
-            return
-        self._take(other, key)
-        record = grown.records[-1]._replace(other=other, other_name=other_name, bridge=beside.bridge, state=BRIDGED)
-        self._tracks[key] = grown._replace(records=(*grown.records[:-1], record))
+        mine = self._mine(key)
+        record = self._next(mine, beside, other, other_name)
+        if record is not None:
+            self._take(other, key)
+            self._tracks[key] = mine._replace(records=added(mine.records, record))
 
 
-def _having(records: Iterable[Record], other: str) -> list[int]:
-    """Where the records with this B are."""
-    return [at for at, record in enumerate(records) if record.other == other]
-
+_ENDED_BY_B = frozenset({DIAL, BRIDGED})
+"""States of a record that the end of its B makes final."""
 
 _SMALL = 8
 """Members of a bridge up to which it is quicker to look at all their records than to find out if that is worth it."""

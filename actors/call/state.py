@@ -4,7 +4,7 @@
 named tuples inside one PClass because a PClass costs ten times as much to change: it is changed once per input.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
@@ -162,7 +162,8 @@ class Life(NamedTuple):
     """Something of this call was set aside or dropped: its account may be incomplete."""
     announced: bool = False
     """`received-call` was said."""
-    segments: tuple[SegmentEnded, ...] = ()
+    segments: Sequence[SegmentEnded] = ()
+    """See `series`."""
     transfers: tuple[Transfer, ...] = ()
     holds: tuple[Hold, ...] = ()
     digits: str = ""

@@ -24,6 +24,7 @@ from actors.call.effects import Effect, Ended, Publish, Unexpected
 from actors.call.envelope import rfc3339
 from actors.call.events import endpoint
 from actors.call.inputs import CallInput, ChannelEnded, ChannelJoined, ChannelMoved, SegmentEnded
+from actors.call.series import added
 from actors.call.state import Call, Conference, Hold, Leg, Life, Park, Phase, Queue, Tape, Transfer
 
 _LIVE = frozenset({Phase.DOWN, Phase.RINGING, Phase.UP})
@@ -778,7 +779,7 @@ class _Turn:
         if len(self.life.segments) >= self.bounds.segments:
             self.overflow("segments", body.channel)
             return
-        self.life = self.life._replace(segments=(*self.life.segments, body))
+        self.life = self.life._replace(segments=added(self.life.segments, body))
 
 
 def _party(leg: Leg) -> str:

@@ -42,3 +42,27 @@ def test_survives_pickling() -> None:
     """It can be stored and read again, in a process that hashes otherwise."""
     shelf = Shelf({"a": 1, "b": 2})
     assert pickle.loads(pickle.dumps(shelf)) == shelf
+
+
+@given(st.dictionaries(KEYS, st.integers()), st.lists(st.tuples(KEYS, st.none() | st.integers())))
+def test_every_version_stays(items: dict[str, int], changes: list[tuple[str, int | None]]) -> None:
+    """Each of many versions holds what it held, whichever is read first."""
+    versions = [(Shelf(items), items)]
+    for key, value in changes:
+        shelf, plain = versions[-1]
+        if value is None:
+            versions.append((shelf.discard(key), {one: plain[one] for one in plain if one != key}))
+        else:
+            versions.append((shelf.set(key, value), {**plain, key: value}))
+    for shelf, plain in sorted(versions, key=lambda one: id(one[0])):
+        assert dict(shelf) == plain
+
+
+def test_another_version_in_between() -> None:
+    """Who goes through it sees it as it was, though another version is made meanwhile."""
+    shelf = Shelf({"a": 1, "b": 2, "c": 3})
+    seen = []
+    for key, value in shelf.items():
+        shelf.discard("c").set("d", 4)
+        seen.append((key, value))
+    assert seen == [("a", 1), ("b", 2), ("c", 3)]
