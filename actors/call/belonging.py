@@ -269,8 +269,8 @@ class Belonging:
             channel.context[:limit],
             channel.exten[:limit],
             created,
-            None,
-            up,
+            self.at if up and late and not snoop else None,
+            up and not late,
             "snoop" if snoop else "caller",
             None,
             None,
@@ -296,7 +296,7 @@ class Belonging:
             None,
             False,
             channel.state,
-            None,
+            party.answered_ms,
             None,
             None,
             (),
@@ -465,6 +465,15 @@ class Belonging:
                     party = body.party._replace(origin=now.origin, dialled_by=now.dialled_by)
                     given = given._replace(body=body._replace(party=party))
             self.routed.append(Routed(call, given))
+        if self.recovered:
+            return  # a snapshot tells more of an answer than what follows
+        for member in living:
+            known = self.channels[member]
+            shown = self.shown(member)
+            if known.late and known.peer and shown is not None and known.party.state == "Up":
+                # Nobody saw it being answered, but it was.
+                answer = ari.Dial(self.at, None, shown, "ANSWER", "", None)
+                self.routed.append(Routed(call, CallInput(self.n, self.at, answer, True)))
 
     def move(self, key: str, call: str) -> None:
         """A channel goes on in another call."""

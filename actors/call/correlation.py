@@ -33,6 +33,7 @@ from actors.call import events as ari
 from actors.call.belonging import Belonging, Correlation, Known
 from actors.call.effects import Unexpected
 from actors.call.events import Channel, Event, endpoint
+from actors.call.inference import answered_unseen
 from actors.call.inputs import CallInput, ChannelEnded, Routed
 from actors.call.late import ends_as_root, is_unclear, looks_called, tie
 from actors.call.quality import measured
@@ -75,9 +76,15 @@ def correlate(
     if event in state.recent and any(type(one) is kind and one == event for one in state.recent):
         # The same in every field, to the millisecond: a digit lasts longer, and nobody enters a bridge twice.
         return state, [], []
+    told: list[Routed] = []
+    reports: list[Unexpected] = []
+    for missed in answered_unseen(state, event) if not recovered else ():
+        state, more, unexpected = correlate(state, missed, n, bounds, True)
+        told += more
+        reports += unexpected
     work = _Work(state, event, n, bounds, recovered)
     _HANDLERS[kind](work, event)
-    return work.done(), work.routed, work.reports
+    return work.done(), told + work.routed if told else work.routed, reports + work.reports if reports else work.reports
 
 
 def _shortcut(state: Correlation, event: ari.ChannelVarset | ari.ChannelConnectedLine) -> Correlation | None:
@@ -88,6 +95,8 @@ def _shortcut(state: Correlation, event: ari.ChannelVarset | ari.ChannelConnecte
     except KeyError:
         return None
     if known.call is None or (channel.linkedid is not None and channel.linkedid != known.call):
+        return None
+    if channel.state == "Up" and known.state != "Up":
         return None
     if type(event) is ari.ChannelVarset and event.variable not in _SNAPSHOTS:
         if not event.variable.startswith("RTPAUDIOQOS"):

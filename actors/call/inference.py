@@ -33,6 +33,41 @@ def last_state(track: Any, known: Known) -> str:
 _Made = Callable[[int], Event]
 
 
+def shown_in(event: Event) -> Iterable[Channel]:
+    """The channels that an event shows as they are now."""
+    if isinstance(event, ari.Dial):
+        return [one for one in (event.channel, event.peer) if one is not None]
+    if isinstance(event, ari.BridgeBlindTransfer | ari.BridgeAttendedTransfer | ari.Recording):
+        return ()
+    channel = getattr(event, "channel", None)
+    return () if channel is None else (channel,)
+
+
+def answered_unseen(correlation: Correlation, event: Event) -> Iterable[Event]:
+    """What an event shows of the time before: its channel is Up, and nobody told so.
+
+    In all recordings a channel shows a new state by ChannelStateChange first; where it does not, that one was lost.
+    When it was answered nobody knows: at the latest now.
+
+    Args:
+        correlation: what is known of channels.
+        event: the event.
+
+    Returns:
+        The inferred events, to be folded before it.
+    """
+    if isinstance(event, ari.ChannelStateChange | ari.ChannelCreated):
+        return ()
+    story: Story | None = None
+    for channel in shown_in(event):
+        if channel.state == "Up":
+            known = correlation.channels.get(channel.id)
+            if known is not None and known.state != "Up":
+                story = story or Story(correlation)
+                story.answered(known, channel, max(event.at_ms, story.last_ms(known)))
+    return story.events() if story is not None else ()
+
+
 class Story:
     """Inferred events, in order."""
 

@@ -27,9 +27,9 @@ class Party(NamedTuple):
     created_ms: int
     """Creation time, Unix milliseconds."""
     answered_ms: int | None
-    """When it went Up; None if it did not, or was Up when first seen."""
+    """When it went Up; None if it did not, or was born so. Of one that was met Up in mid-life, when it was met."""
     born_up: bool
-    """Up when first seen: nobody answered it."""
+    """Up when it was created: nobody answered it."""
     origin: str
     """How it came to be: `caller` (entered by itself), `dialled`, `originated`, `local` (a Local `;2`), `snoop`."""
     dialled_by: str | None

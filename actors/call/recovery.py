@@ -44,8 +44,8 @@ from actors.call import events as ari
 from actors.call.belonging import Correlation, Known
 from actors.call.correlation import correlate
 from actors.call.effects import Unexpected
-from actors.call.events import Channel, Event
-from actors.call.inference import NO_PLAN, Story, last_state
+from actors.call.events import Event
+from actors.call.inference import NO_PLAN, Story, last_state, shown_in
 from actors.call.inputs import Routed
 from actors.call.picture import Picture, Seen, read
 from conf.settings import Bounds
@@ -289,7 +289,7 @@ def heard(correlation: Correlation, watch: Watch, event: Event, n: int, bounds: 
     silent = watch.silent
     story = Story(correlation)
     since_ms = watch.gap.to_ms if watch.gap is not None else None
-    for channel in _shown_in(event):
+    for channel in shown_in(event):
         if channel.id not in silent:
             continue
         silent = silent.discard(channel.id)
@@ -305,16 +305,6 @@ def heard(correlation: Correlation, watch: Watch, event: Event, n: int, bounds: 
     told = _Telling(correlation, n, bounds)
     told.tell(story)
     return Found(told.after, told.noted(watch), told.routed, told.reports, [])
-
-
-def _shown_in(event: Event) -> Iterable[Channel]:
-    """The channels that an event shows."""
-    if isinstance(event, ari.Dial):
-        return [one for one in (event.channel, event.peer) if one is not None]
-    if isinstance(event, ari.BridgeBlindTransfer | ari.BridgeAttendedTransfer):
-        return ()
-    channel = getattr(event, "channel", None)
-    return () if channel is None else (channel,)
 
 
 # --- snapshots --------------------------------------------------------------------------------------------------------

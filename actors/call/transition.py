@@ -309,6 +309,8 @@ class _Turn:
     def state_changed(self, body: ari.ChannelStateChange, leg: Leg) -> None:
         phase = _STATES.get(body.channel.state, Phase.DOWN)
         if phase is leg.phase:
+            if phase is Phase.UP and leg.answered_ms is not None and self.at < leg.answered_ms:
+                self.put(leg._replace(answered_ms=self.at))  # it was met Up, and now it is known since when
             return
         if phase is Phase.UP:
             leg = leg._replace(

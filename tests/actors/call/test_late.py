@@ -158,3 +158,32 @@ def test_an_end_alone_tells_no_caller_from_a_called_leg(channel: Make) -> None:
     world.see(ari.ChannelDestroyed(T0, channel("b", state="Up", exten="s"), 16, ""))
     world.see(ari.ChannelDestroyed(T0, channel("c", state="Ringing", exten="h"), 16, ""))
     assert {routed.call_id for routed in world.routed} == {"a"}
+
+
+def test_an_event_that_shows_an_answer_tells_it(channel: Make) -> None:
+    """Its ChannelStateChange was lost: the answer is inferred at the event that shows it, before the event itself."""
+    world = World()
+    leg = channel("b", state="Down", app="AppDial")
+    world.see(ari.ChannelCreated(T0, channel("a")))
+    world.see(ari.ChannelCreated(T0 + 1, leg))
+    world.see(ari.Dial(T0 + 2, channel("a"), leg, "", "1122", None))
+    routed = world.see(ari.ChannelHold(T0 + 9, leg._replace(state="Up"), None))
+    assert [(type(one.input.body).__name__, one.input.at_ms, one.input.recovered) for one in routed] == [
+        ("ChannelStateChange", T0 + 9, True),
+        ("Dial", T0 + 9, True),
+        ("ChannelHold", T0 + 9, False),
+    ]
+
+
+def test_a_called_leg_that_is_met_up_was_answered(caller: Channel, called: Channel) -> None:
+    """Nobody saw by whom and when: its call is told when it is known whose leg it is."""
+    world = World()
+    world.see(ari.ChannelHold(T0, caller, None))
+    routed = world.see(ari.ChannelHold(T0 + 5, called, None))
+    assert [(type(one.input.body).__name__, one.input.recovered) for one in routed] == [
+        ("ChannelJoined", False),
+        ("Dial", True),
+        ("ChannelHold", False),
+    ]
+    parties = [body.party for body in world.told("a") if isinstance(body, ChannelJoined)]
+    assert [party.answered_ms for party in parties] == [T0, T0 + 5]
