@@ -33,14 +33,26 @@ def last_state(track: Any, known: Known) -> str:
 _Made = Callable[[int], Event]
 
 
-def shown_in(event: Event) -> Iterable[Channel]:
+_NOT_NOW = frozenset(
+    {
+        ari.BridgeAttendedTransfer,
+        ari.BridgeBlindTransfer,
+        ari.BridgeDestroyed,
+        ari.BridgeMerged,
+        ari.Recording,
+        ari.UnknownEvent,
+    }
+)
+"""Events that show no channel as it is now."""
+
+
+def shown_in(event: Event) -> tuple[Channel, ...]:
     """The channels that an event shows as they are now."""
-    if isinstance(event, ari.Dial):
-        return [one for one in (event.channel, event.peer) if one is not None]
-    if isinstance(event, ari.BridgeBlindTransfer | ari.BridgeAttendedTransfer | ari.Recording):
+    if type(event) is ari.Dial:
+        return (event.peer,) if event.channel is None else (event.channel, event.peer)
+    if type(event) in _NOT_NOW:
         return ()
-    channel = getattr(event, "channel", None)
-    return () if channel is None else (channel,)
+    return (event.channel,)  # type: ignore[union-attr,return-value]
 
 
 def answered_unseen(correlation: Correlation, event: Event) -> Iterable[Event]:
@@ -56,13 +68,11 @@ def answered_unseen(correlation: Correlation, event: Event) -> Iterable[Event]:
     Returns:
         The inferred events, to be folded before it.
     """
-    if isinstance(event, ari.ChannelStateChange | ari.ChannelCreated):
-        return ()
     story: Story | None = None
     for channel in shown_in(event):
         if channel.state == "Up":
             known = correlation.channels.get(channel.id)
-            if known is not None and known.state != "Up":
+            if known is not None and known.state != "Up" and type(event) is not ari.ChannelStateChange:
                 story = story or Story(correlation)
                 story.answered(known, channel, max(event.at_ms, story.last_ms(known)))
     return story.events() if story is not None else ()
