@@ -9,14 +9,16 @@ from prometheus_client.registry import Collector
 
 from wire.metrics import names
 from wire.metrics.collector import Figures, Place
-from wire.metrics.distribution import BUCKETS, PER_DOUBLING, Distribution, upper_bound
+from wire.metrics.distribution import BUCKETS, PER_DOUBLING, Distribution, bucket, upper_bound
 
 Value = TypeVar("Value")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-SHOWN = range(0, BUCKETS, PER_DOUBLING)
-"""Bounds shown are every eighth of ours, the powers of two from 1 µs to 38 hours: 38 series per distribution."""
+_FINE = range(bucket(0.0005), bucket(2.0))
+SHOWN = tuple(index for index in range(0, BUCKETS, PER_DOUBLING // 2) if index % PER_DOUBLING == 0 or index in _FINE)
+"""Bounds shown are the powers of two from 1 µs to 38 hours, and, where latencies lie (0.5 ms to 2 s), the middles
+between them: 50 series per distribution."""
 
 
 def text(figures: Figures) -> bytes:
