@@ -303,7 +303,9 @@ class Supervision(Section):
     period: Positive = 10.0
     """Window of `intensity`, seconds."""
     call_intensity: Count = 20
-    """Restarts tolerated within `period` before one call's actor is given up (its inputs go to quarantine then)."""
+    """Restarts tolerated within `period` before one call's actor is given up; the call keeps its state, and gets
+    another actor with a budget of its own. (An input that kills an actor twice goes to quarantine, whatever the
+    budget.)"""
     shutdown: Positive = 5.0
     """Time that a process has to stop before SIGKILL, seconds."""
     start_silence: Positive = 30.0

@@ -24,17 +24,30 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(code, f"prctl({option}, {value}): {os.strerror(code)}")
 
 
+_forker = 0
+"""Pid of the process that forked last: in a new process, its parent's, whoever adopts it."""
+
+
+def _remember_forker() -> None:
+    global _forker
+    _forker = os.getpid()
+
+
+# Before the fork, in whatever process it happens (Thespian's Admin forks Root): what the child could ask for itself is
+# who its parent is by then, and that may be whoever adopted it.
+os.register_at_fork(before=_remember_forker)
+
+
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends; if the parent has ended already, end now.
+    """In a process made by a fork: have the kernel kill it when its parent ends; if it has ended already, end now.
 
     The signal follows the parent's *thread* that forked: supervisors fork from their only thread.
 
     Source: prctl(2), PR_SET_PDEATHSIG.
     """
-    parent = os.getppid()
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        # It died between our fork and the line above: the signal was for nobody.
+    if os.getppid() != _forker:
+        # It died before the line above: the signal was for nobody.
         os.kill(os.getpid(), signal.SIGKILL)
 
 

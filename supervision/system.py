@@ -6,7 +6,9 @@ processes of the system share. `ActorHost.kill` uses it, and the subreaper sees 
 
 import logging
 import os
+import select
 import socket
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -39,11 +41,7 @@ class ActorHost:
             logDefs={"version": 1, "disable_existing_loggers": False},
             transientUnique=True,
         )
-        links.reap(keep=before)
-        adopted = [pid for pid in links.children_of(os.getpid()) if pid not in before]
-        if len(adopted) != 1:
-            raise RuntimeError(f"expected Thespian's Admin as the one new child, found {adopted}")
-        self.admin_pid = adopted[0]
+        self.admin_pid = _adopted(before, _BOOT_LIMIT.total_seconds())
         """Pid of Thespian's Admin."""
         self.group = os.getpgid(self.admin_pid)
         """Process group of the whole system."""
@@ -71,6 +69,39 @@ class ActorHost:
     def kill(self) -> None:
         """End every process of the system at once."""
         links.kill_group(self.group)
+
+
+def _adopted(before: set[int], seconds: float) -> int:
+    """Pid of the Admin: the one new child, once the process between us and it has ended.
+
+    That one begins a session and forks the Admin, which may well be ready before it has ended. Until then it is the
+    Admin's parent, and our child.
+
+    Args:
+        before: our children before the boot.
+        seconds: how long to wait at most.
+
+    Raises:
+        RuntimeError: there is no such child.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        links.reap(keep=before)
+        new = [pid for pid in links.children_of(os.getpid()) if pid not in before]
+        between = [pid for pid in new if _leads(pid)]
+        left = until - time.monotonic()
+        if len(new) == 1 and not between:
+            return new[0]
+        if not between or left <= 0:
+            raise RuntimeError(f"expected Thespian's Admin as the one new child, found {new}")
+        if (ends := links.open_pidfd(between[0])) is not None:
+            select.select([ends], [], [], left)
+            links.close_pidfd(ends)
+
+
+def _leads(pid: int) -> bool:
+    """Whether a process leads its process group, or is of ours still: the Admin does neither."""
+    return os.getpgid(pid) in (pid, os.getpgrp())
 
 
 def _free_port() -> int:

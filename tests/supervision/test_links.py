@@ -96,20 +96,21 @@ os.wait()
         links.close_pidfd(fileno)
 
 
-def test_a_child_whose_parent_ended_before_it_asked_dies_too() -> None:
-    """There is no moment in which a parent's death goes unnoticed."""
-    text = """
-if (child := os.fork()) == 0:
-    # What it takes for its parent was its parent a moment ago.
-    first, real = [os.getppid()], os.getppid
-    os.getppid = lambda: first.pop() if first else real()
+LATE_CHILD = """
+if os.fork() == 0:
     os.write(1, f"{os.getpid()}\\n".encode())
     os.read(0, 1)
     links.die_with_parent()
+    os.write(1, b"0\\n")
     time.sleep(1000)
 time.sleep(1000)
 """
-    with program(text) as process:
+"""Asks only when told to."""
+
+
+def test_a_child_whose_parent_ended_before_it_asked_dies_too() -> None:
+    """There is no moment in which a parent's death goes unnoticed."""
+    with program(LATE_CHILD) as process:
         [child] = said(process)
         fileno = links.open_pidfd(child)
         assert fileno is not None
@@ -120,6 +121,39 @@ time.sleep(1000)
         process.stdin.flush()
         assert readable(fileno)
         links.close_pidfd(fileno)
+
+
+def test_a_child_that_a_subreaper_adopted_dies_too() -> None:
+    """Whoever took it in is not its parent: arimond adopts what Thespian's Admin leaves behind."""
+    text = """
+links.become_subreaper()
+if (parent := os.fork()) == 0:
+    if os.fork() == 0:
+        sys.stdin.readline()
+        links.die_with_parent()
+        time.sleep(1000)
+    os._exit(0)
+os.waitpid(parent, 0)
+[orphan] = links.children_of(os.getpid())
+print(orphan, flush=True)
+print(os.waitpid(orphan, 0)[1], flush=True)
+"""
+    with program(text) as process:
+        said(process)
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        assert said(process) == [signal.SIGKILL]
+
+
+def test_a_child_whose_parent_lives_lives() -> None:
+    """However late it asks."""
+    with program(LATE_CHILD) as process:
+        said(process)
+        assert process.stdin is not None
+        process.stdin.write("go")
+        process.stdin.flush()
+        assert said(process) == [0]
 
 
 def test_orphans_come_to_the_subreaper() -> None:
