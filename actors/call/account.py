@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.call.envelope import maybe_rfc3339, rfc3339
 from actors.call.inputs import SegmentEnded
@@ -73,21 +73,57 @@ def is_originated(root: Leg) -> bool:
     return root.origin == "originated"
 
 
-def origin_leg(call: Call) -> Leg | None:
+class _Cast(NamedTuple):
+    """Who is who in a call: what most of its account depends on, found out once."""
+
+    call: Call
+    root: Leg | None
+    """The oldest channel."""
+    caller: Leg | None
     """The leg of the party who called: the oldest channel; of an originated call the party that was called first."""
+    people: list[Leg]
+    """Legs at whose end may be somebody, the eldest first."""
+    reached: Leg | None
+    """The leg of the party who was called: who answered first, else who was dialled last; never who called."""
+
+
+def _cast(call: Call) -> _Cast:
     root = oldest(call)
+    people = _people(call)
+    caller = _caller(call, root, people)
+    return _Cast(call, root, caller, people, _reached(call, caller, people))
+
+
+def _caller(call: Call, root: Leg | None, people: list[Leg]) -> Leg | None:
     if root is None or not is_originated(root) or root.person:
         return root
     # A Local pair at the root: its ;2 called somebody first, unless it is a robot that runs an application.
     half = root.channel[:-1] + "2"
     behind = {leg.channel_id for leg in call.legs.values() if leg.channel == half}
-    first = [leg for leg in _people(call) if leg.dialled_by in behind]
-    return first[0] if first else root
+    return next((leg for leg in people if leg.dialled_by in behind), root)
+
+
+def _reached(call: Call, caller: Leg | None, people: list[Leg]) -> Leg | None:
+    if call.life.reached is not None:
+        answered: Leg | None = call.legs.get(call.life.reached[0])
+        if answered is not None and answered is not caller:
+            return answered
+    last = None
+    for leg in people:
+        if leg is not caller and leg.origin in ("dialled", "originated"):
+            if leg.reached:
+                return leg
+            last = leg
+    return last
 
 
 def origin(call: Call) -> tuple[str, str]:
     """Number and name of who called."""
-    leg = origin_leg(call)
+    return _origin(_cast(call))
+
+
+def _origin(cast: _Cast) -> tuple[str, str]:
+    leg = cast.caller
     if leg is None:
         return "", ""
     if not leg.person and not leg.number and leg.origin != "snoop":
@@ -95,46 +131,32 @@ def origin(call: Call) -> tuple[str, str]:
     return leg.number, leg.name
 
 
-def _reached(call: Call) -> Leg | None:
-    """The leg of the party who was called: who answered first, else who was dialled last; never who called."""
-    caller = origin_leg(call)
-    people = [leg for leg in _people(call) if leg is not caller and leg.origin in ("dialled", "originated")]
-    if call.life.reached is not None:
-        answered: Leg | None = call.legs.get(call.life.reached[0])
-        if answered is not None and answered is not caller:
-            return answered
-    for leg in people:
-        if leg.reached:
-            return leg
-    return people[-1] if people else None
-
-
 def destiny(call: Call) -> str | None:
     """The number dialled; None while an originated call has not said whom else it is to reach."""
-    root = oldest(call)
+    return _destiny(_cast(call))
+
+
+def _destiny(cast: _Cast) -> str | None:
+    root, met, first = cast.root, cast.reached, cast.call.life.reached
     if root is None:
         return None
     if is_originated(root):
-        second = _reached(call)
-        if second is None:
+        if met is None:
             return None
-        return second.wanted or second.number or None
+        return met.wanted or met.number or None
     exten = root.exten
     if exten in ("", "s") or exten[0] in "*#":
-        if call.life.reached is not None and call.life.reached[0] != root.channel_id:
-            return call.life.reached[1] or exten or None
-        met = _reached(call)
+        if first is not None and first[0] != root.channel_id:
+            return first[1] or exten or None
         if met is not None and (met.number or met.wanted):
             return met.number or met.wanted
     return exten or None
 
 
-def direction(call: Call) -> str:
+def _direction(cast: _Cast) -> str:
     """inbound, outbound, transit or internal."""
-    caller = origin_leg(call)
-    called = _reached(call)
-    from_trunk = caller is not None and is_trunk(call, caller)
-    to_trunk = called is not None and is_trunk(call, called)
+    from_trunk = cast.caller is not None and is_trunk(cast.call, cast.caller)
+    to_trunk = cast.reached is not None and is_trunk(cast.call, cast.reached)
     if from_trunk:
         return "transit" if to_trunk else "inbound"
     return "outbound" if to_trunk else "internal"
@@ -157,18 +179,16 @@ _OWN = {17: "BUSY", 34: "CONGESTION"}
 """Cause of a caller → disposition of a call in which nobody was dialled."""
 
 
-def disposition(call: Call) -> str:
+def _disposition(cast: _Cast, gave_up: bool) -> str:
     """How the call went."""
-    root = oldest(call)
+    call, root, caller = cast.call, cast.root, cast.caller
     if call.life.reached is not None or (root is not None and root.alone):
         return "ANSWERED"
     if call.life.merged_into is not None and root is not None and root.answered_ms is not None:
         return "ANSWERED"  # it met the other call in a bridge: they talked
-    caller = origin_leg(call)
     attempts = [
-        leg for leg in _people(call) if leg.origin in ("dialled", "originated") and (leg is not caller or leg is root)
+        leg for leg in cast.people if leg.origin in ("dialled", "originated") and (leg is not caller or leg is root)
     ]
-    gave_up = hangup_by(call) == "origin"
     if root is not None and attempts in ([], [root]) and _runs_unseen(root):
         return "ANSWERED"
     if not attempts:
@@ -197,10 +217,9 @@ def _behind(call: Call, source: str, seen: frozenset[str]) -> str | None:
     return None
 
 
-def hangup_by(call: Call) -> str:
+def _hangup_by(cast: _Cast) -> str:
     """Who first asked to hang up the oldest channel: origin, destiny or system."""
-    root = oldest(call)
-    caller = origin_leg(call)
+    call, root, caller = cast.call, cast.root, cast.caller
     if root is None or caller is None:
         return "system"
     # A Local pair at the root stands for the party that was called through it, and is gone when it is optimised away.
@@ -308,14 +327,15 @@ def mask(call: Call, digits: str) -> str:
 
 def received(call: Call) -> dict[str, Any]:
     """Data of `received-call`."""
-    root = oldest(call)
+    cast = _cast(call)
+    root = cast.root
     assert root is not None
-    number, name = origin(call)
+    number, name = _origin(cast)
     return {
         "origin": number,
         "origin_name": name,
-        "destiny": destiny(call),
-        "direction": direction(call),
+        "destiny": _destiny(cast),
+        "direction": _direction(cast),
         "channel_id": root.channel_id,
         "channel": root.channel,
         "endpoint": root.endpoint,
@@ -325,17 +345,19 @@ def received(call: Call) -> dict[str, Any]:
 def finished(call: Call) -> dict[str, Any]:
     """Data of `finished-call`."""
     life = call.life
-    root = oldest(call)
+    cast = _cast(call)
+    root = cast.root
     assert root is not None
-    number, name = origin(call)
+    number, name = _origin(cast)
+    hangup_by = _hangup_by(cast)
     begin = started_ms(call)
     answered_ms = root.answered_ms
     return {
         "origin": number,
         "origin_name": name,
-        "destiny": destiny(call),
-        "direction": direction(call),
-        "disposition": disposition(call),
+        "destiny": _destiny(cast),
+        "direction": _direction(cast),
+        "disposition": _disposition(cast, gave_up=hangup_by == "origin"),
         "answered": answered_ms is not None,
         "started_at": rfc3339(begin),
         "answered_at": maybe_rfc3339(answered_ms),
@@ -343,7 +365,7 @@ def finished(call: Call) -> dict[str, Any]:
         "duration_seconds": seconds(life.last_ms - begin),
         "talk_seconds": seconds(talk_ms(life.segments)),
         "cause": _cause(root),
-        "hangup_by": hangup_by(call),
+        "hangup_by": hangup_by,
         "merged_into": life.merged_into,
         "legs": [leg_data(leg) for leg in sorted(call.legs.values(), key=_elder) if leg.origin != "snoop"],
         "segments": [_segment(one) for one in sorted(life.segments, key=lambda one: one.start_ms)],
