@@ -120,8 +120,12 @@ def _kill_call(lab: "Lab", which: int) -> None:
     lab.kill_call(which)
 
 
-def _power(lab: "Lab", hurt: str) -> None:
+def _power(lab: "Lab", hurt: str, off_ms: int) -> None:
     lab.power_cut(hurt)
+    if off_ms:
+        # Nobody is there to see it pass but the host's clock.
+        lab.happened["power.long"] += 1
+        lab.clock.jump(off_ms)
 
 
 KINDS: dict[str, tuple[float, Draw, Do]] = {
@@ -144,7 +148,14 @@ KINDS: dict[str, tuple[float, Draw, Do]] = {
         ),
         _disk_trouble,
     ),
-    "power": (0.7, lambda luck: (luck.choice(("nothing", "wal", "ledger", "journal", "no-ledger")),), _power),
+    "power": (
+        0.7,
+        lambda luck: (
+            luck.choice(("nothing", "wal", "ledger", "journal", "no-ledger")),
+            luck.choice((0, 0, 0, 7_200_000)),
+        ),
+        _power,
+    ),
     "disk-slow": (
         0.5,
         lambda luck: (luck.choice(("journal", "ledger")), luck.randint(10, 800), luck.randint(500, 5000)),
@@ -203,6 +214,7 @@ COUNTED = (
     "power.ledger",
     "power.journal",
     "power.no-ledger",
+    "power.long",
     "ledger.set_aside",
     "log.switchboard.states_behind",
     "link.closed",
