@@ -194,10 +194,12 @@ def _tell_gaps(world: World, row: Row, gaps: list[Gap], settings: Settings) -> S
 
 
 def _link_up(world: World, row: Row, settings: Settings) -> Step:
+    return _come_up(world, row, orjson.loads(row.body), settings)
+
+
+def _come_up(world: World, row: Row, told: dict[str, Any], settings: Settings) -> Step:
     app = next((pbx.app for pbx in settings.pbx if pbx.name == world.server), settings.application.name)
-    watch, gaps = recovery.link_up(
-        world.watch, world.correlation, row, orjson.loads(row.body), world.up_since_ms is not None
-    )
+    watch, gaps = recovery.link_up(world.watch, world.correlation, row, told, world.up_since_ms is not None)
     before = _tell_gaps(world._replace(watch=watch), row, gaps, settings)
     data = {"app": app, "since": maybe_rfc3339(world.down_since_ms)}
     world = before.world._replace(up_since_ms=row.at_ms, down_since_ms=None)
@@ -219,12 +221,15 @@ def _link_down(world: World, row: Row, settings: Settings) -> Step:
 
 def _snapshot(world: World, row: Row, settings: Settings) -> Step:
     up_ms = world.up_since_ms
+    messages: list[OutboundMessage] = []
     if up_ms is None:
-        if world.down_since_ms is not None:
-            return _nothing(world)
         up_ms = row.at_ms  # the journal's beginning is gone, and with it the link-up
+        if world.down_since_ms is not None:
+            # A look is taken through a link that is up, and journalled only if it still is: the link-up is lost.
+            world, _, messages, *_ = _come_up(world, row, {}, settings)
     found = recovery.snapshot(world.correlation, world.watch, row, settings.call.bounds, up_ms)
-    return _concluded(world, row, found, settings)
+    done = _concluded(world, row, found, settings)
+    return done._replace(pbx_messages=messages + done.pbx_messages)
 
 
 def _lost(world: World, row: Row, settings: Settings) -> Step:

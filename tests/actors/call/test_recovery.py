@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from actors.call.envelope import rfc3339
 from actors.call.events import Channel, milliseconds
 from actors.call.recovery import Gap
 from actors.call.replay import Replay
@@ -367,6 +368,22 @@ def test_rows_lost_while_the_link_is_down_belong_to_its_gap(told: Told, caller: 
     [gap] = told.gaps
     assert (gap["reason"], gap["rows_lost"]) == ("lost", 0)
     assert (milliseconds(gap["from"]), milliseconds(gap["to"])) == (16_000, 21_000)
+
+
+def test_a_look_shows_that_a_link_up_was_lost(told: Told, caller: Channel) -> None:
+    """A look is taken through a link: the link is up again, the gap is told, and the next one without a word too."""
+    call_under_way(told, caller)
+    told.row(7, 17 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(1, 20 * SECOND, Kind.LOST, {"from_ms": 17_000, "to_ms": 20_000, "reason": "damage", "rows": None})
+    told.row(2, 21 * SECOND, Kind.SNAPSHOT, look(21 * SECOND, [caller]))
+    assert [one["timestamp"] for one in told.said("pbx-connected")] == [rfc3339(10_000), rfc3339(21_000)]
+    told.row(3, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, [caller]))
+    told.row(4, 30 * SECOND, Kind.LINK_UP, UP)
+    told.row(5, 31 * SECOND, Kind.LINK_DOWN, DOWN)
+    assert [(one["reason"], milliseconds(one["from"]), milliseconds(one["to"])) for one in told.gaps] == [
+        ("lost", 17_000, 21_000),
+        ("killed", 24_000, 30_000),
+    ]
 
 
 def test_a_gap_in_which_the_clock_was_set_back(told: Told, caller: Channel) -> None:
