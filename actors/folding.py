@@ -294,9 +294,14 @@ class Folding:
         marks = self._ledger.marks.all()
         own = marks.pop(_own_stream(self._server), None)
         behind = []
-        if own is not None and own.sequence != self._world.sequence:
+        if self._world.sequence != (sequence := 0 if own is None else own.sequence):
             behind.append(_own_stream(self._server))
-            self._world = self._world._replace(sequence=own.sequence)
+            self._world = self._world._replace(sequence=sequence)
+        for call_id, made in list(self._calls.states.items()):
+            if made.sequence and _stream(call_id) not in marks and call_id not in ahead:
+                # Of rows that came to stand where folded ones were lost: nobody was told of them.
+                self._calls.replace(call_id, made.lived(0, made.legs, made.life))
+                behind.append(_stream(call_id))
         for stream, mark in marks.items():
             call_id = stream.removeprefix(_STREAM)
             call = self._calls.states.get(call_id)

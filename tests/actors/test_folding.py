@@ -18,7 +18,7 @@ from wire.message import OutboundMessage
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger
-from wire.store.row import Kind
+from wire.store.row import Kind, Position
 from wire.store.segment import list_segments
 
 RECORDING = "07_dtmf_during_call"
@@ -204,6 +204,27 @@ def test_a_row_that_the_disk_doubts_is_not_taken_for_poison(bench: Bench) -> Non
     bench.fold()
     assert bench.ledger.quarantine.count() == 0
     assert bench.published() == want
+
+
+def test_numbers_begin_where_other_rows_stand_in_place_of_folded_ones(bench: Bench) -> None:
+    """What the refold makes of rows that the checkpoint never passed was told to nobody: its numbers are free."""
+    bench.die()
+    (bench.folder / "ledger.db").unlink()
+    ledger = Ledger(bench.folder / "ledger.db")
+    ledger.open()
+    uuid = bench.journal.health().uuid
+    assert uuid is not None
+    with ledger.transaction():
+        ledger.move(Position(uuid, 60), 1)
+    ledger.close()
+    bench.begin()
+    assert bench.calls.states
+    bench.fold()
+    found = bench.published()
+    for stream in {message.stream for message in found}:
+        sequences = [message.sequence for message in found if message.stream == stream]
+        assert sequences == list(range(1, len(sequences) + 1))
+    assert "switchboard.states_behind" in bench.log.told
 
 
 def test_numbers_go_on_where_folded_rows_are_gone(bench: Bench) -> None:

@@ -59,7 +59,11 @@ def verdict(
         damage: what cannot be asked for.
     """
     streams, doubtful = consumed(bodies)
-    wrong = without_hole(streams)
+    wrong = []
+    if damage is not Damage.BOTH or not was_returned:
+        # A message that was returned waits in the ledger while later ones of its stream go. Where that is lost, and the
+        # journal's rows too, no copy of it is left. What was never returned goes in order, and is lost at the end only.
+        wrong += without_hole(streams)
     if damage is not Damage.BOTH:
         wrong += doubtful + in_order(streams, anyhow=was_returned)
     if damage is Damage.NONE:

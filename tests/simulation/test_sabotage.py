@@ -115,6 +115,20 @@ def test_frames_that_vanish_are_noticed(good: Result) -> None:
     assert checker.received(good.links, without_link_rows)
 
 
+def test_a_hole_is_excused_only_where_its_last_copy_was_destroyed(good: Result) -> None:
+    """By damage to journal and ledger both, and only if it had been returned; else it is noticed."""
+    streams: dict[str, list[bytes]] = {}
+    for body in good.received:
+        streams.setdefault(orjson.loads(body)["stream"], []).append(body)
+    gone = next(bodies[0] for bodies in streams.values() if len(bodies) > 1)
+    received = [body for body in good.received if body != gone]
+    for damage in checker.Damage:
+        for returned in (False, True):
+            wrong = checker.verdict(received, good.rows, good.replayed, good.links, PBX, returned, damage)
+            noticed = any("are missing" in sentence for sentence in wrong)
+            assert noticed is not (returned and damage is checker.Damage.BOTH)
+
+
 _outcomes_came = Outgoing.outcomes_came
 _commit = JournalWriter._commit
 
