@@ -54,6 +54,11 @@ _READ_BYTES = 8 * 1024 * 1024
 """Most bytes of journal read at once."""
 _SNAPSHOT_SLICE = 200
 """Calls written per slice of a snapshot."""
+_ROWS_PER_CALL = 20
+"""Rows folded between two snapshots for each call that they hold: a snapshot then costs a fifteenth of the folding (0.1
+ms for a call, 0.07 ms for a row), and a restart need not fold 5,000 rows again for the sake of 40 calls."""
+_FEWEST_ROWS = 1000
+"""Fewer than so many rows are folded again in no time."""
 _SUSPECTED_AFTER = 3
 """Starts at one checkpoint after which a row is suspected of killing the process, so that rows are taken singly."""
 _SURVIVED = 2
@@ -409,7 +414,7 @@ class Folding:
         self._batch = _Batch()
         self._singly = max(0, self._singly - batch.rows)
         self._since_snapshot += batch.rows
-        if self._snapshot_due or (self._since_snapshot >= self._options.snapshot_rows and self._snapshot is None):
+        if self._snapshot_due or (self._since_snapshot >= self._snapshot_rows() and self._snapshot is None):
             self._snapshot_due = False
             self.begin_snapshot()
         return Committed(
@@ -424,6 +429,10 @@ class Folding:
             len(batch.ended),
             tuple(batch.attempts),
         )
+
+    def _snapshot_rows(self) -> int:
+        """How many rows are folded between two snapshots."""
+        return min(self._options.snapshot_rows, max(_FEWEST_ROWS, _ROWS_PER_CALL * len(self._calls.states)))
 
     def _was_made(self, position: Position, entries: list[Entry]) -> bool:
         """Whether a COMMIT that failed was made all the same. What says no is done again."""

@@ -143,8 +143,9 @@ class Switchboard(Section):
     batch_rows: Annotated[int, Field(ge=1)] = 2000
     """Most journal rows in one transaction."""
     snapshot_rows: Annotated[int, Field(ge=100)] = 5_000
-    """A snapshot is stored each time this many rows have been folded; a restart folds up to about as many again, of
-    which one CPU does some 14,000 a second. A snapshot costs 0.1 ms of CPU per active call."""
+    """A snapshot is stored each time this many rows have been folded, with few calls oftener: after 20 rows for each
+    active call, but 1000 at least. A restart folds up to about as many again, of which one CPU does some 14,000 a
+    second. A snapshot costs 0.1 ms of CPU per active call."""
     rebuild_window: Positive = 3600.0
     """A lost database is refolded from at most this much journal, seconds; a pause without rows (the host was off)
     counts for two minutes at most. Streams that began before have their numbers from 1 again."""

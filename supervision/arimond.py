@@ -9,6 +9,8 @@ Exit codes (sysexits.h): 0 stopped as told · 64 wrong command line · 70 given 
 130 interrupted before there was anything to stop.
 """
 
+import gc
+import importlib
 import os
 import select
 import signal
@@ -26,6 +28,7 @@ from thespian.actors import ActorAddress, ActorSystemException
 from conf.load import ConfigurationError, check, load
 from conf.settings import Settings
 from supervision import links, tree
+from supervision.child_spec import SupervisorSpec
 from supervision.demo import Demo, DemoFailed
 from supervision.intensity import Restarts, add_restart
 from supervision.messages import Farewell, Identity, Init, Letter, Place, Probe, ProbeAnswered, Start, Started, Stop
@@ -52,6 +55,7 @@ ATTEMPTS = 5
 ATTEMPTS_PERIOD_MS = 60_000
 
 ARIMOND = Identity("arimond", None, 1)
+_ROOT = "supervision.root.Root"
 
 _log = log.get("supervision.arimond")
 
@@ -72,6 +76,7 @@ class Arimond:
     def run(self, demo: Demo | None, seconds: float | None) -> int:
         """Run until a signal, or for some time. Returns the exit code."""
         attempts: Restarts = ()
+        _load_actors(tree.root(self._settings))
         while True:
             self._generation += 1
             booted = _Tree(self._settings, self._generation)
@@ -165,13 +170,11 @@ class _Tree:
         """
         try:
             self._host = ActorHost()
-            self._address = self._host.create("supervision.root.Root")
+            self._address = self._host.create(_ROOT)
         except (ActorSystemException, RuntimeError) as problem:
             raise TreeLost(f"the actor system did not come up: {problem}") from problem
         self._watch(self._host.admin_pid, "Thespian's Admin")
-        start = Start(
-            "supervision.root.Root", Place("root", None), self._settings, tree.root(self._settings), os.getpid()
-        )
+        start = Start(_ROOT, Place("root", None), self._settings, tree.root(self._settings), os.getpid())
         body = self._say(Init(self._root, ARIMOND, None, start), 0.25)
         until = time.monotonic() + BOOT_LIMIT
         while time.monotonic() < until and not told.stop:
@@ -250,6 +253,19 @@ class _Tree:
     def _look_for_deaths(self) -> None:
         for fileno in select.select(self.filenos, [], [], 0)[0]:
             raise TreeLost(f"{self._pidfds[fileno]} has ended")
+
+
+def _load_actors(spec: SupervisorSpec) -> None:
+    """Load the code of all actors, before anything is forked.
+
+    Every process then has it from the start: no restart, of Root or of what is below, pays for imports (half a second
+    of CPU, most of it for aiohttp and aio-pika), and all processes share the memory. Frozen, it costs no collection of
+    garbage anything, and none writes into the shared pages.
+    """
+    for actor in (_ROOT, *tree.actors(spec)):
+        importlib.import_module(actor.rpartition(".")[0])
+    gc.collect()
+    gc.freeze()
 
 
 class _Signals:

@@ -1,17 +1,13 @@
 """Root: the supervisor above all, and the directory of who is where.
 
-Three things it does that no other supervisor does. It sends `Peers` to everybody at every change. It watches arimond,
+Two things it does that no other supervisor does. It sends `Peers` to everybody at every change. It watches arimond,
 its own supervisor, which is no parent of it (Thespian's Admin is): when arimond ends, so does the whole process group.
-And it loads the code of all actors before it starts the first: who is forked then has it already, so a restart does not
-pay for imports (half a second of them for aiohttp and aio-pika), and all processes share the memory.
 """
 
-import importlib
 import os
 from typing import Any
 
 from supervision import links
-from supervision.child_spec import SupervisorSpec
 from supervision.messages import Letter, Peer, Peers, Start
 from supervision.supervisor import Supervisor
 
@@ -24,8 +20,6 @@ class Root(Supervisor):
 
     def start(self, start: Start) -> None:
         self._watch_arimond(start)
-        assert start.supervisor is not None
-        _load(start.supervisor)
         super().start(start)
 
     def details(self) -> dict[str, Any]:
@@ -43,12 +37,3 @@ class Root(Supervisor):
         for peer in peers.peers[1:]:
             self.send(peer.address, Letter(peer.identity, self.identity, peers))
         self.receive_Peers(peers, peers.peers[0])
-
-
-def _load(spec: SupervisorSpec) -> None:
-    for child in spec.children:
-        start = child.start
-        assert isinstance(start, Start)
-        importlib.import_module(start.actor.rpartition(".")[0])
-        if start.supervisor is not None:
-            _load(start.supervisor)

@@ -21,6 +21,8 @@ supervision.supervisor): how long a Switchboard refolds depends on its journal, 
 again.
 """
 
+from collections.abc import Iterator
+
 from conf.settings import Pbx, Settings
 from supervision.child_spec import INFINITY, ChildSpec, ChildType, LivenessProbe, SupervisorSpec
 from supervision.messages import Place, Start
@@ -35,6 +37,15 @@ def root(settings: Settings) -> SupervisorSpec:
         _worker(settings, "actors.monitor.MonitorActor", Place("monitor", None)),
         *(_branch(settings, pbx) for pbx in settings.pbx),
     )
+
+
+def actors(spec: SupervisorSpec) -> Iterator[str]:
+    """Dotted names of the classes of all actors below a supervisor."""
+    for child in spec.children:
+        assert isinstance(child.start, Start)
+        yield child.start.actor
+        if child.start.supervisor is not None:
+            yield from actors(child.start.supervisor)
 
 
 def _branch(settings: Settings, pbx: Pbx) -> ChildSpec:

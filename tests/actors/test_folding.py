@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from actors.folding import Folding
-from conf.settings import Settings
+from conf.settings import Settings, Switchboard
 from tests.simulation.disk import Disk, installed
 from tests.simulation.journal import DrivenJournal
 from tests.simulation.roles import PlainCalls
@@ -113,6 +113,21 @@ def test_a_restart_changes_nothing(bench: Bench, tmp_path: Path, at: int) -> Non
     bench.fold()
     assert bench.published() == found
     assert bench.log.told == []
+
+
+def test_with_few_calls_a_snapshot_comes_early(bench: Bench) -> None:
+    """Whatever `snapshot_rows` allows: it is cheap then, and a restart need not fold 5,000 rows again."""
+    bench.die()
+    bench.settings = bench.settings.model_copy(update={"switchboard": Switchboard(snapshot_rows=5_000)})
+    bench.begin()
+    while bench.journal.health().last_n < 1_100:
+        bench.append(bench.frames)
+    for _ in range(1_050):
+        bench.fold(1)
+        bench.folding.snapshot()
+    info = bench.ledger.snapshots.latest_complete()
+    assert info is not None
+    assert info.position.n == 1_000
 
 
 def test_a_lost_ledger_is_made_good_whatever_the_clock_says(bench: Bench, tmp_path: Path) -> None:
