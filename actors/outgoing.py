@@ -6,10 +6,11 @@ A disk that refuses is a state: what was to be written waits here, in order, and
 confirmed message that could not be deleted would after a restart be published once more, under the same id.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import assert_never
 
+from actors.call.envelope import withheld
 from actors.messages import OfferAnswered, OutcomesCame
 from supervision.messages import Identity
 from wire.store.database import translated
@@ -31,7 +32,7 @@ from wire.store.offers import (
     PublisherUp,
     Returned,
     Tick,
-    Withdrawn,
+    Withhold,
 )
 
 
@@ -49,7 +50,7 @@ class Outgoing:
         self, ledger: Ledger, limits: Limits, send: Callable[[Offer], object], clock: Callable[[], int]
     ) -> None:
         self._ledger = ledger
-        self._offers = Offers(limits)
+        self._offers = Offers(limits, withheld)
         self._send = send
         self._clock = clock
         self._unwritten: deque[Command] = deque()
@@ -58,11 +59,18 @@ class Outgoing:
         """The Publisher that we offer to: the present one, if it takes messages."""
         self.refused: StoreUnusable | None = None
         """Why the disk does not take what is to be written; None while it does."""
+        self.withheld: Counter[str] = Counter()
+        """Messages withheld by the age policy, by operation."""
 
     @property
     def in_flight(self) -> int:
         """Messages offered and not yet confirmed, returned or failed."""
         return self._offers.in_flight
+
+    @property
+    def held_up(self) -> int:
+        """Streams that wait because their message is unroutable, and no more may be parked."""
+        return self._offers.held_up
 
     @property
     def held(self) -> int:
@@ -87,12 +95,19 @@ class Outgoing:
         """
         events = deque([event])
         while events:
-            for command in self._offers.handle(events.popleft(), now):
-                if isinstance(command, Offer):
-                    self._send(command)
-                else:
+            for command in self._offers.handle(events.popleft(), now, self._clock()):
+                if not isinstance(command, Offer):
                     self._unwritten.append(command)
+                    continue
+                if self._is_withholding():
+                    events.extend(self._write())
+                # What was withheld is not told before that is written; an offer that is unanswered goes again.
+                if not self._is_withholding():
+                    self._send(command)
             events.extend(self._write())
+
+    def _is_withholding(self) -> bool:
+        return any(isinstance(each, Withhold) for each in self._unwritten)
 
     def tick(self, now: int) -> None:
         """The deadline has come, or the disk may be asked again."""
@@ -116,16 +131,17 @@ class Outgoing:
         outbox = self._ledger.outbox
         match command:
             case Load(after_id, rows, max_bytes):
-                return [Loaded(after_id, tuple(outbox.load(after_id, rows, max_bytes)))]
+                return [Loaded(after_id, tuple(outbox.load(after_id, rows, max_bytes)), outbox.parked())]
             case Delete(ids):
                 with self._ledger.transaction():
                     outbox.confirm(ids)
             case Park(ids, reason):
                 with self._ledger.transaction():
                     outbox.park(ids, reason, self._clock())
-            case Withdrawn(ids):
+            case Withhold(ids, told, operation):
                 with self._ledger.transaction():
-                    outbox.drop(ids)
+                    outbox.withhold(ids, told)
+                self.withheld[operation] += command.count
             case Offer():
                 raise AssertionError("offers are not written")
             case _:

@@ -68,7 +68,9 @@ class SwitchboardActor(ProcessActor):
         self._path = start.directory / "ledger.db"
         self._ledger = Ledger(self._path, start.settings.journal.synchronous)
         self._reader = JournalReader(start.directory / "journal")
-        limits = Limits(window=start.settings.publisher.window)
+        options = start.settings.publisher
+        ages = {str(operation): round(seconds * 1000) for operation, seconds in options.withhold_after.items()}
+        limits = Limits(window=options.window, parked=options.parked_max, ages=ages)
         self._outgoing = Outgoing(self._ledger, limits, lambda offer: self.tell(PUBLISHER, offer), _now_ms)
         self._begin_folding()
         self._arrived: dict[int, int] = {}
@@ -123,6 +125,7 @@ class SwitchboardActor(ProcessActor):
             "lag_seconds": self._lag_seconds(),
             "outbox": self._ledger.outbox.counts()._asdict() if is_open else None,
             "in_flight": self._outgoing.in_flight,
+            "held_up": self._outgoing.held_up,
             "quarantined": self._ledger.quarantine.count() if is_open else 0,
             "calls": len(self._calls.states),
             "partitions": self._calls.partition_sizes(),
@@ -360,6 +363,7 @@ class SwitchboardActor(ProcessActor):
         counts = self._ledger.outbox.counts()
         self.metrics.gauge(names.OUTBOX_DEPTH).set(counts.waiting + counts.parked)
         self.metrics.gauge(names.MESSAGES_PARKED).set(counts.parked)
+        self._measure_way_out()
         oldest = counts.oldest_waiting_ms
         self.metrics.gauge(names.OUTBOX_AGE).set(0 if oldest is None else max(0, _now_ms() - oldest) / 1000)
         if time.monotonic() - self._retired_at > _RETIRE_EVERY:
@@ -367,6 +371,18 @@ class SwitchboardActor(ProcessActor):
             self.metrics.gauge(names.JOURNAL_BYTES).set(self._reader.range().bytes)
             since = _now_ms() - int(self._settings.journal.max_age * 1000)
             self.say("needed", JournalNeeded(tuple(self._ledger.needed(since))))
+
+    def _measure_way_out(self) -> None:
+        """What does not go the ordinary way; the log says when streams begin to wait."""
+        for operation, count in self._outgoing.withheld.items():
+            counted = self.metrics.counter(names.MESSAGES_WITHHELD, operation)
+            if more := round(count - counted.value):
+                counted.value = count
+                self.log.warning("switchboard.messages_withheld", operation=operation, count=more)
+        held_up = self._outgoing.held_up
+        self.metrics.gauge(names.STREAMS_HELD_UP).set(held_up)
+        if held_up and (suppressed := self._unexpected_limit.admit("held up")) is not None:
+            self.log.error("switchboard.parked_max_reached", streams=held_up, suppressed=suppressed)
 
     _retired_at = 0.0
 
@@ -421,6 +437,8 @@ class SwitchboardActor(ProcessActor):
             "streams": self._outgoing.in_flight,
             "in_flight": self._outgoing.in_flight,
             "parked": counts.parked,
+            "held_up": self._outgoing.held_up,
+            "withheld": self._outgoing.withheld.total(),
             "bytes": self._path.stat().st_size,
         }
 

@@ -83,6 +83,8 @@ def _switchboard_problems(place: Place, details: dict[str, Any]) -> list[str]:
         problems.append(f"{place}: {details['quarantined']} rows in quarantine")
     if details["outbox"]["parked"]:
         problems.append(f"{place}: {details['outbox']['parked']} messages parked as unroutable")
+    if details["held_up"]:
+        problems.append(f"{place}: {details['held_up']} streams wait at an unroutable message: publisher.parked_max")
     return problems
 
 

@@ -365,6 +365,8 @@ def _host(settings: Settings) -> list[Problem]:
 
 
 def _problem(tree: Tree, kind: str, path: tuple[str | int, ...], said: str) -> Problem:
+    if path[-1:] == ("[key]",):
+        return _wrong_name(tree, path[:-1], said)
     found = find(tree, path)
     key = keys.at(path)
     where = found.where
@@ -388,6 +390,13 @@ def _problem(tree: Tree, kind: str, path: tuple[str | int, ...], said: str) -> P
     if kind == "string_type" and isinstance(found, Leaf) and found.value is not None:
         expected = f"Put it in quotes. {expected}"
     return Problem(dotted(path), what, where, expected)
+
+
+def _wrong_name(tree: Tree, path: tuple[str | int, ...], said: str) -> Problem:
+    """A mapping has a key that it may not have."""
+    close = difflib.get_close_matches(str(path[-1]), re.findall(r"'([^']+)'", said), 1, 0.6)
+    expected = f"Did you mean {close[0]}?" if close else f"It s{said[1:].replace('Input s', 's')}."
+    return Problem(dotted(path), "is no name that may stand here", find(tree, path).where, expected)
 
 
 def _may_be_secret(key: keys.Key | None, value: Any) -> bool:

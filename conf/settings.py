@@ -218,6 +218,30 @@ class FileSink(Section):
     the death of a process loses none, a power cut what the kernel had not written yet (some 30 s)."""
 
 
+Withholdable = Literal[
+    "answered-call",
+    "call-amended",
+    "dtmf-received",
+    "finished-call",
+    "held-call",
+    "joined-conference",
+    "left-conference",
+    "left-queue",
+    "parked-call",
+    "pbx-connected",
+    "pbx-disconnected",
+    "queued-call",
+    "received-call",
+    "recording-finished",
+    "recording-started",
+    "resumed-call",
+    "ringing-call",
+    "transferred-call",
+    "unparked-call",
+]
+"""Every operation but `messages-withheld` itself and `monitoring-gap`: what could not be seen is always said."""
+
+
 class Publisher(Section):
     sink: Literal["amqp", "file"] = "amqp"
     """Where messages go."""
@@ -227,6 +251,15 @@ class Publisher(Section):
     """Streams with a message in flight at once, per owner of an outbox."""
     confirm_timeout: Positive = 30.0
     """A publish unconfirmed for this long counts as failed, and the connection is opened anew, seconds."""
+    withhold_after: Annotated[
+        dict[Withholdable, Positive],
+        Field(json_schema_extra={"words": "mapping of operations to numbers above 0"}),
+    ] = {}
+    """Age policy, as `{ringing-call: 60.0}`: a message of this operation that has waited in the outbox for longer, when
+    its turn comes, is not published; a `messages-withheld` says which were not. Empty publishes everything. seconds."""
+    parked_max: Annotated[int, Field(ge=1)] = 100_000
+    """Unroutable messages parked, per owner of an outbox. Beyond it a stream waits at such a message, tried again every
+    10 s."""
     file: FileSink = FileSink()
     """Options of the file sink."""
 

@@ -61,17 +61,19 @@ def vhost(rabbitmq: RabbitMQ) -> Iterator[Vhost]:
 
 @pytest.fixture
 def start(tmp_path: Path, vhost: Vhost) -> Iterator[Start]:
-    """Starts a simulator, and a daemon that publishes to this test's vhost; keywords are RabbitMQ's settings."""
+    """Starts a simulator, and a daemon that publishes to this test's vhost; other keywords are RabbitMQ's settings."""
     made: list[Daemon | Simulator] = []
 
-    def run(form: str = "v3", confirm_timeout: float = 30.0, **rabbitmq: Any) -> tuple[Daemon, Simulator]:
+    def run(
+        form: str = "v3", confirm_timeout: float = 30.0, publisher: dict[str, Any] | None = None, **rabbitmq: Any
+    ) -> tuple[Daemon, Simulator]:
         simulator = Simulator(tmp_path / "simulator", *TRAFFIC)
         made.append(simulator)
         daemon = Daemon(
             tmp_path / "daemon",
             [simulator.pbx()],
             supervision=CALM,
-            publisher={"sink": "amqp", "form": form, "confirm_timeout": confirm_timeout},
+            publisher={"sink": "amqp", "form": form, "confirm_timeout": confirm_timeout} | (publisher or {}),
             rabbitmq={
                 "port": vhost.broker.port,
                 "vhost": vhost.name,

@@ -246,13 +246,35 @@ def by_stream(messages: Sequence[bytes], prefix: str = "call:") -> dict[tuple[st
 
 
 def assert_complete(messages: Sequence[bytes], expected: Sequence[bytes], prefix: str = "call:") -> None:
-    """Every stream is there, complete, in order, with the content that replay gives, and nothing besides."""
+    """Every stream is there, complete, in order, with the content that replay gives, and nothing besides.
+
+    What was withheld because of its age is accounted for by a `messages-withheld`, once, in its place.
+    """
     got, want = by_stream(messages, prefix), by_stream(expected, prefix)
     for stream, published in got.items():
-        assert [each["sequence"] for each in published] == list(range(1, len(published) + 1)), stream
+        accounted = [sequence for each in published for sequence in accounted_for(each)]
+        assert accounted == list(range(1, len(accounted) + 1)), stream
     assert got.keys() == want.keys()
-    for stream in want:
-        assert got[stream] == want[stream], stream
+    for stream, wanted in want.items():
+        assert sum(len(accounted_for(each)) for each in got[stream]) == len(wanted), stream
+        for each in got[stream]:
+            if each["operation"]["type"] == WITHHELD:
+                told = {wanted[sequence - 1]["operation"]["type"] for sequence in accounted_for(each)}
+                assert told == {each["data"]["operation"]}, stream
+            else:
+                assert each == wanted[each["sequence"] - 1], stream
+
+
+WITHHELD = "messages-withheld"
+
+
+def accounted_for(message: dict[str, Any]) -> list[int]:
+    """The sequences of its stream that a consumer need not wait for any more once it has this message."""
+    if message["operation"]["type"] != WITHHELD:
+        return [message["sequence"]]
+    found = [sequence for first, last in message["data"]["sequences"] for sequence in range(first, last + 1)]
+    assert found[-1] == message["sequence"]
+    return found
 
 
 def marked(mark: str) -> list[int]:

@@ -4,6 +4,7 @@ Message ids are a function of what the message is, not of when or where it was m
 give the same id, so a consumer that drops ids it has seen gets each message once.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -119,6 +120,31 @@ def envelope(
         timestamp_ms,
         key,
         orjson.dumps(body, None, _OPTIONS),
+    )
+
+
+def withheld(run: Sequence[OutboundMessage], age_ms: int) -> OutboundMessage:
+    """Say which messages were too old to be worth publishing: `messages-withheld`, in the last one's place.
+
+    Args:
+        run: of one stream, form and operation, with consecutive sequences.
+        age_ms: what they were older than, milliseconds.
+    """
+    first, last = run[0], run[-1]
+    return envelope(
+        "legacy" if last.form == "legacy" else "v3",
+        last.server,
+        last.stream,
+        last.sequence,
+        "messages-withheld",
+        call_id=last.call_id,
+        timestamp_ms=last.timestamp_ms,
+        row_ms=int(last.message_id.replace("-", "")[:12], 16),
+        data={
+            "operation": last.operation,
+            "sequences": [[first.sequence, last.sequence]],
+            "reason": f"older than {age_ms / 1000:g} s",
+        },
     )
 
 

@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
+from actors.call.envelope import envelope
 from actors.messages import OfferAnswered, OutcomesCame
 from actors.outgoing import Outgoing
 from supervision.messages import Identity
 from wire.message import OutboundMessage
+from wire.schemas import schemas
 from wire.store.ledger import Ledger
 from wire.store.offers import Accepted, Added, Limits, Offer
+from wire.store.outbox import Entry
 
 PUBLISHER = Identity("publisher", None, 3)
 
@@ -26,10 +30,10 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 class Owner:
     """An outbox with its offers, and what was sent."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, limits: Limits | None = None) -> None:
         self.ledger = ledger
         self.sent: list[Offer] = []
-        self.outgoing = Outgoing(ledger, Limits(window=10), self.sent.append, lambda: 1_000)
+        self.outgoing = Outgoing(ledger, limits or Limits(window=10), self.sent.append, lambda: 1_000)
 
     def add(self, *streams: str) -> None:
         messages = [
@@ -98,3 +102,67 @@ def test_what_the_disk_refuses_waits_and_is_done_with_the_next_attempt(owner: Ow
     owner.outgoing.tick(6)
     assert owner.outgoing.unwritten == 0
     assert owner.ledger.outbox.counts().waiting == 0
+
+
+def digits(owner: Owner, count: int) -> list[Entry]:
+    """So many digits of one call wait since long ago."""
+    messages = [
+        envelope("v3", "pbx1", "call:1.1", n, "dtmf-received", call_id="1.1", timestamp_ms=5, row_ms=9, data={})
+        for n in range(1, count + 1)
+    ]
+    with owner.ledger.transaction():
+        return owner.ledger.outbox.add(messages, 0)
+
+
+AGED = Limits(window=10, ages={"dtmf-received": 900})
+
+
+def test_what_is_withheld_is_said_and_counted(ledger: Ledger) -> None:
+    """One valid message for the run; whoever withholds the same again says it under the same id."""
+    owner = Owner(ledger, AGED)
+    digits(owner, 3)
+    owner.up()
+    [entry] = owner.sent[0].entries
+    assert owner.outgoing.withheld == {"dtmf-received": 3}
+    assert [each.entry for each in ledger.outbox.listing()] == [entry]
+    assert schemas().errors(orjson.loads(entry.message.body)) == []
+    assert orjson.loads(entry.message.body)["data"] == {
+        "operation": "dtmf-received", "sequences": [[1, 3]], "reason": "older than 0.9 s"
+    }  # fmt: skip
+    successor = Owner(ledger, AGED)
+    successor.up()
+    assert successor.sent[0].entries == (entry,)
+    assert successor.outgoing.withheld == {}
+
+
+def test_nothing_is_said_to_be_withheld_before_that_is_written(ledger: Ledger) -> None:
+    """The disk refuses: the offer goes once it does not, with the message in the place of the run."""
+    owner = Owner(ledger, AGED)
+    digits(owner, 3)
+    connection = ledger._connection
+    connection.execute("PRAGMA query_only=1")
+    owner.up()
+    assert owner.sent == []
+    assert owner.outgoing.withheld == {}
+    assert ledger.outbox.counts().waiting == 3
+    connection.execute("PRAGMA query_only=0")
+    owner.outgoing.tick(1)
+    deadline = owner.outgoing.deadline()
+    assert deadline is not None
+    owner.outgoing.tick(deadline)
+    assert [entry.message.operation for offer in owner.sent for entry in offer.entries] == ["messages-withheld"]
+    assert ledger.outbox.counts().waiting == 1
+
+
+def test_more_than_may_be_parked_waits(ledger: Ledger) -> None:
+    """What a former process parked counts too; nothing is lost."""
+    owner = Owner(ledger, Limits(window=10, parked=2))
+    owner.add("call:1", "call:2", "call:3")
+    with ledger.transaction():
+        ledger.outbox.park([1], "no queue", 1_000)
+    owner.up()
+    [offer] = owner.sent
+    outcomes = OutcomesCame((), (), tuple((entry.id, "no queue") for entry in offer.entries))
+    owner.outgoing.offer_answered(OfferAnswered(Accepted(3, offer.offer), outcomes), 3, 5)
+    counts = ledger.outbox.counts()
+    assert (counts.waiting, counts.parked, owner.outgoing.held_up) == (1, 2, 1)

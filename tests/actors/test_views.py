@@ -27,6 +27,7 @@ SWITCHBOARD = {
     "calls": 3,
     "partitions": [1, 2],
     "disk": None,
+    "held_up": 0,
 }
 PUBLISHER = {"state": {"phase": "connected", "reason": "", "attempt": 0}, "confirmed": 7}
 
@@ -112,6 +113,10 @@ def test_before_anybody_has_reported_everything_is_unknown() -> None:
         (
             {"switchboard": SWITCHBOARD | {"outbox": {"waiting": 0, "parked": 4}}},
             "pbx/pbx1/switchboard: 4 messages parked as unroutable",
+        ),
+        (
+            {"switchboard": SWITCHBOARD | {"held_up": 3}},
+            "pbx/pbx1/switchboard: 3 streams wait at an unroutable message: publisher.parked_max",
         ),
         (
             {"publisher": {"state": {"phase": "backing_off", "reason": "broker away", "attempt": 3}}},

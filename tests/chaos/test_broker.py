@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 
 import aio_pika
 
-from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
+from tests.daemon import Daemon, Simulator, accounted_for, assert_complete, replayed, wait_for
 from tests.rabbitmq import RabbitMQ, Vhost
 from tests.spine.tools import Queue, Start, confirmed, finish, problems, restarts, status, wait_for_confirmed
+from wire.schemas import schemas
 
 
 def test_a_broker_killed_in_full_traffic_loses_nothing(start: Start, vhost: Vhost, rabbitmq: RabbitMQ) -> None:
@@ -49,6 +51,36 @@ def test_a_broker_that_is_away_at_the_start_is_waited_for(start: Start, vhost: V
     bodies = queue.take()
     assert_complete(bodies, replayed(simulator.sent(), daemon.settings))
     assert_complete(bodies, replayed(daemon.exported(), daemon.settings), prefix="pbx:")
+
+
+def test_after_an_outage_what_is_too_old_is_withheld_and_said(start: Start, vhost: Vhost, rabbitmq: RabbitMQ) -> None:
+    """Of the operations named only; a consumer can account for every sequence, in order, and so can the operator."""
+    queue = Queue(vhost)
+    queue.bind()
+    policy = {"ringing-call": 1.0, "dtmf-received": 1.0}
+    daemon, simulator = start(publisher={"withhold_after": policy})
+    wait_for_confirmed(daemon, 40)
+    rabbitmq.kill()
+
+    def too_old() -> bool:
+        [outbox] = daemon.client.outbox()
+        return outbox["depth"] > 100 and time.time() - (outbox["oldest_ms"] or 0) / 1000 > 4
+
+    wait_for(too_old, "many messages wait, and for long")
+    rabbitmq.start()
+    wait_for_confirmed(daemon, 60)
+    simulator.end()
+    daemon.wait_drained()
+    counted = daemon.client.outbox()[0]["withheld"]
+    assert daemon.stop() == 0
+    bodies = queue.take()
+    assert_complete(bodies, replayed(simulator.sent(), daemon.settings))
+    told = [json.loads(body) for body in dict.fromkeys(bodies) if b'"messages-withheld"' in body]
+    assert {each["data"]["operation"] for each in told} <= policy.keys()
+    assert sum(len(accounted_for(each)) for each in told) == counted > 0
+    for each in told:
+        assert schemas().errors(each) == []
+    assert "switchboard.messages_withheld" in (daemon.folder / "arimond.log").read_text()
 
 
 def goes_on(daemon: Daemon, simulator: Simulator, queue: Queue) -> None:

@@ -4,7 +4,7 @@ import base64
 import pickle
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from conf import secrets
 from conf.load import ConfigurationError, Problem, check, load, show
-from conf.settings import Settings
+from conf.settings import Settings, Withholdable
+from wire.schemas import schemas
 
 HUNTER = "hunter2-very-secret"
 
@@ -310,6 +311,25 @@ def test_a_pattern_that_does_not_compile_is_an_error(tmp_path: Path) -> None:
     """Regular expressions are tried when the configuration is read, not when a call comes."""
     found = problems(write(tmp_path, "call: {mask_dtmf_pattern: '(['}\n"))
     assert "is no regular expression" in found["call.mask_dtmf_pattern"].what
+
+
+def test_an_operation_that_cannot_be_withheld_is_an_error(tmp_path: Path) -> None:
+    """It is named with its key's path; so is an age that is none, and so is a gap, which is always told."""
+    text = "publisher: {withhold_after: {ringing-cal: 60, monitoring-gap: 60, held-call: -1, finished-call: 3600}}\n"
+    found = problems(write(tmp_path, text))
+    assert found.keys() == {
+        f"publisher.withhold_after.{name}" for name in ("ringing-cal", "monitoring-gap", "held-call")
+    }
+    assert "ringing-call" in str(found["publisher.withhold_after.ringing-cal"])
+    assert load(write(tmp_path, "publisher: {withhold_after: {dtmf-received: 60}}\n")).publisher.withhold_after == {
+        "dtmf-received": 60.0
+    }
+
+
+def test_every_operation_but_two_may_be_withheld() -> None:
+    """Those that say what is missing are never missing themselves."""
+    always = {"messages-withheld", "monitoring-gap"}
+    assert set(get_args(Withholdable)) == set(schemas().operations) - always
 
 
 # Secrets

@@ -49,6 +49,28 @@ def test_what_nobody_is_bound_for_is_parked_and_can_be_redriven(start: Start, vh
     assert_complete(queue.take(), expected)
 
 
+def test_more_than_may_be_parked_waits_and_is_said(start: Start, vhost: Vhost) -> None:
+    """Streams wait at their first unroutable message then; once a queue is bound all of it comes, in order."""
+    daemon, simulator = start(publisher={"parked_max": 5})
+    wait_for(
+        lambda: "wait at an unroutable message: publisher.parked_max" in problems(daemon), "it is told as a problem"
+    )
+    [outbox] = daemon.client.outbox()
+    assert outbox["parked"] == 5
+    assert outbox["held_up"] > 0
+    queue = Queue(vhost)
+    queue.bind()
+    assert daemon.client.outbox_redrive()["done"].startswith("5 parked messages")
+    finish(daemon, simulator)
+    assert_complete_anyhow(queue.take(), replayed(simulator.sent(), daemon.settings))
+
+
+def assert_complete_anyhow(messages: list[bytes], expected: list[bytes]) -> None:
+    """As `assert_complete`, but what was parked may come after what was not."""
+    in_sequence = sorted(dict.fromkeys(messages), key=lambda body: json.loads(body)["sequence"])
+    assert_complete(in_sequence, expected)
+
+
 def test_what_is_routable_is_not_held_up_by_what_is_not(start: Start, vhost: Vhost) -> None:
     """With a queue for finished calls only, those come while everything else is parked."""
     queue = Queue(vhost)

@@ -221,6 +221,10 @@ class OutboxStatus(TypedDict):
     """Streams that have an unconfirmed message."""
     in_flight: int
     parked: int
+    held_up: int
+    """Streams that wait because their message is unroutable, and publisher.parked_max is reached."""
+    withheld: int
+    """Messages not published because of their age, since the start of the owner's process."""
     bytes: int
     """Size on disk."""
 

@@ -318,7 +318,7 @@ def outbox(reply: Sequence[OutboxStatus], now_ms: int | None = None) -> Renderab
     """`arimon-ctl outbox`."""
     moment = datetime.now().timestamp() * 1000 if now_ms is None else now_ms
     return table(
-        ("owner", ">unconfirmed", ">oldest", ">streams", ">in flight", ">parked", ">size"),
+        ("owner", ">unconfirmed", ">oldest", ">streams", ">in flight", ">parked", ">held up", ">withheld", ">size"),
         (
             (
                 one["owner"],
@@ -327,6 +327,8 @@ def outbox(reply: Sequence[OutboxStatus], now_ms: int | None = None) -> Renderab
                 one["streams"],
                 one["in_flight"],
                 one["parked"],
+                one["held_up"],
+                one["withheld"],
                 size(one["bytes"]),
             )
             for one in reply

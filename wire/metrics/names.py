@@ -101,6 +101,22 @@ MESSAGES_PARKED = Metric(
     role="switchboard",
 )
 
+STREAMS_HELD_UP = Metric(
+    "streams_held_up",
+    "gauge",
+    "streams",
+    "Streams that wait because their message is unroutable and publisher.parked_max is reached",
+    role="switchboard",
+)
+MESSAGES_WITHHELD = Metric(
+    "messages_withheld",
+    "counter",
+    "messages",
+    "Messages not published because of their age (publisher.withhold_after), by operation",
+    ("operation",),
+    "switchboard",
+)
+
 # Publisher
 MESSAGES_PUBLISHED = Metric(
     "messages_published", "counter", "messages", "Messages handed to the sink, repeats included", role="publisher"

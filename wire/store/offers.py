@@ -20,7 +20,13 @@ The rules:
    parked, and its lane goes on. A new generation of the Publisher knows nothing, so all in flight is offered again.
 4. Without a Publisher nothing is offered. Confirmations are believed from whomever they come; Failed and Returned only
    from the present generation, since the message may be in flight with it once more.
-5. Memory is bounded. What does not fit stays on disk and is loaded by id, in order, when half is free. Everything held
+5. An *age policy* may hold some operations for not worth publishing after a while. It is asked when a message's turn
+   comes: then a whole run of them, of one operation and with consecutive sequences, makes place for one message that
+   says so, with the last one's id and sequence. While the rest of a run may be on disk only, its lane waits for it.
+   Once that is decided it is written before it is offered: see Withhold.
+6. What is parked is bounded. Beyond the bound what comes back stays at the head of its lane, which waits and is tried
+   again as slowly as any failure: nothing is lost, and the order stays.
+7. Memory is bounded. What does not fit stays on disk and is loaded by id, in order, when half is free. Everything held
    or done has an id up to the mark `loaded_to`, or was added behind it; unparking moves the mark back, and what is
    still held is passed over when it is loaded again.
 
@@ -31,10 +37,11 @@ deterministic all the same: the same inputs give the same commands, so the simul
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from wire.message import OutboundMessage
 from wire.store.outbox import Entry
 
 # Inputs
@@ -56,6 +63,8 @@ class Loaded:
     """As in the Load."""
     entries: tuple[Entry, ...]
     """None means that there are no more."""
+    parked: int | None = None
+    """How many messages are parked; None if it was not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +120,11 @@ class Returned:
 
 
 @dataclass(frozen=True, slots=True)
-class Withdraw:
-    """The owner wants these gone unpublished (age policy, operator)."""
-
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Tick:
     """The deadline has come."""
 
 
-Input = (
-    Added | Loaded | Unparked | PublisherUp | PublisherDown | Accepted | Confirmed | Failed | Returned | Withdraw | Tick
-)
+Input = Added | Loaded | Unparked | PublisherUp | PublisherDown | Accepted | Confirmed | Failed | Returned | Tick
 
 # Commands
 
@@ -163,13 +163,21 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Withdrawn:
-    """outbox.drop(ids): these are not in flight, so they may go; the others will be confirmed, fail or come back."""
+class Withhold:
+    """outbox.withhold(ids, told), and no Offer before that is committed: it goes again when it is unanswered."""
 
     ids: tuple[int, ...]
+    told: Entry
+    operation: str
+    """Of the messages withheld."""
+
+    @property
+    def count(self) -> int:
+        """Messages withheld."""
+        return len(self.ids) + 1
 
 
-Command = Offer | Delete | Park | Load | Withdrawn
+Command = Offer | Delete | Park | Load | Withhold
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +201,15 @@ class Limits:
     """Delay before a message is offered for the third time, milliseconds (the second time comes at once)."""
     retry_max_ms: int = 10_000
     """Longest such delay, milliseconds."""
+    parked: int = 100_000
+    """Messages parked."""
+    ages: Mapping[str, int] = field(default_factory=dict)
+    """Age policy: operation → milliseconds after which its messages are withheld."""
+
+
+Tell = Callable[[Sequence[OutboundMessage], int], OutboundMessage]
+"""Makes the message that says that a run was withheld: of the run, and the age that it was older than, milliseconds.
+It has the last one's lane and sequence, and is a function of these alone."""
 
 
 class _Lane:
@@ -222,10 +239,16 @@ class Offers:
 
     Args:
         limits: What it may hold and how long it waits.
+        tell: Says what was withheld; not needed without an age policy.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, tell: Tell | None = None) -> None:
         self._limits = limits
+        self._tell = tell
+        self._parked = 0
+        self._held_up: set[tuple[str, str, str]] = set()  # lanes that wait because too much is parked
+        self._open: dict[tuple[str, str, str], _Lane] = {}  # lanes that wait for the rest of a run to be loaded
+        self._at_ms = 0
         self._lanes: dict[tuple[str, str, str], _Lane] = {}
         self._lane_of: dict[int, _Lane] = {}  # by id: all that is held
         self._bytes = 0
@@ -243,23 +266,28 @@ class Offers:
         self._loading: int | None = None
         self._added_since_load = False
 
-    def handle(self, event: Input, now_ms: int) -> list[Command]:
+    def handle(self, event: Input, now_ms: int, at_ms: int = 0) -> list[Command]:
         """One step.
 
         Args:
             event: What happened.
             now_ms: When, milliseconds of any clock that never goes back.
+            at_ms: The same on the clock of `Entry.added_ms`, for the age policy.
 
         Returns:
             What to do, in this order.
         """
         commands: list[Command] = []
+        self._at_ms = at_ms
         match event:
             case Added(entries):
                 self._add(entries)
-            case Loaded(after_id, entries):
+            case Loaded(after_id, entries, parked):
+                if parked is not None:
+                    self._parked = parked
                 self._load(after_id, entries)
             case Unparked(ids):
+                self._parked -= len(ids)
                 self._rewind(ids)
             case PublisherUp(generation):
                 self._publisher_up(generation)
@@ -276,11 +304,12 @@ class Offers:
                 if generation == self._generation:
                     self._fail(ids, now_ms)
             case Returned(generation, ids, reason):
-                if generation == self._generation and (known := self._settle(ids)):
-                    commands.append(Park(known, reason))
-            case Withdraw(ids):
-                if gone := self._withdraw(ids):
-                    commands.append(Withdrawn(gone))
+                if generation == self._generation:
+                    room = max(0, self._limits.parked - self._parked)
+                    if known := self._settle(ids[:room]):
+                        self._parked += len(known)
+                        commands.append(Park(known, reason))
+                    self._hold_up(ids[room:], now_ms)
             case Tick():
                 pass
             case _:
@@ -314,6 +343,11 @@ class Offers:
         """Messages in memory, in flight included."""
         return len(self._lane_of)
 
+    @property
+    def held_up(self) -> int:
+        """Lanes that wait because their message is unroutable, and no more are parked."""
+        return len(self._held_up)
+
     # What happened
 
     def _add(self, entries: tuple[Entry, ...]) -> None:
@@ -337,6 +371,7 @@ class Offers:
         if not entries:
             # What was added after the outbox had looked is told by Added, but was not taken then.
             self._behind = self._added_since_load
+        self._look_at_runs()
 
     def _rewind(self, ids: tuple[int, ...]) -> None:
         if ids:
@@ -369,6 +404,7 @@ class Offers:
                 entry = next(each for each in lane.queue if each.id == id)
                 lane.queue.remove(entry)
             lane.failures = 0
+            self._held_up.discard(lane.key)
             self._bytes -= len(entry.message.body)
             self._list(lane)
         return tuple(known)
@@ -383,14 +419,19 @@ class Offers:
                 self._list(lane)
             else:
                 delay = min(self._limits.retry_max_ms, self._limits.retry_min_ms << min(lane.failures - 2, 30))
-                self._ties += 1
-                lane.listed = True
-                heapq.heappush(self._delayed, (now_ms + delay, self._ties, lane))
+                self._delay(lane, now_ms + delay)
 
-    def _withdraw(self, ids: Iterable[int]) -> tuple[int, ...]:
-        gone = sorted(id for id in set(ids) if id not in self._flying)
-        self._settle(gone)
-        return tuple(gone)
+    def _hold_up(self, ids: Iterable[int], now_ms: int) -> None:
+        for id in ids:
+            if id in self._flying:
+                lane = self._land(id, listed=False)
+                self._held_up.add(lane.key)
+                self._delay(lane, now_ms + self._limits.retry_max_ms)
+
+    def _delay(self, lane: _Lane, until_ms: int) -> None:
+        self._ties += 1
+        lane.listed = True
+        heapq.heappush(self._delayed, (until_ms, self._ties, lane))
 
     def _expire(self, now_ms: int) -> None:
         while self._flying:
@@ -462,20 +503,83 @@ class Offers:
                 commands.append(self._outstanding)
                 return
         assert self._generation is not None
-        free, size = self._limits.window - len(self._flying), 0
-        entries: list[Entry] = []
-        while self._ready and len(entries) < free and size < self._limits.offer_bytes:
-            lane = self._ready.popleft()
-            lane.listed = False
-            if not lane.queue:  # its last message was confirmed late or withdrawn while it stood in line
-                self._list(lane)
-                continue
-            entry = lane.flying = lane.queue.popleft()
-            entries.append(entry)
-            size += len(entry.message.body)
-            self._flying[entry.id] = now_ms
+        entries = self._choose(commands, now_ms)
+        if not entries and self._open and not self._flying and self._loading is None:
+            # Runs fill what memory there is, so that nothing more is loaded: they are told as far as they are known.
+            self._look_at_runs()
+            entries = self._choose(commands, now_ms, closed=True)
         if entries:
             self._offers += 1
             self._outstanding = Offer(self._generation, self._offers, tuple(entries))
             self._sent_ms = now_ms
             commands.append(self._outstanding)
+
+    def _choose(self, commands: list[Command], now_ms: int, closed: bool = False) -> list[Entry]:
+        """Take what may go from the lanes that are ready; `closed` as in `_withhold`."""
+        free, size = self._limits.window - len(self._flying), 0
+        entries: list[Entry] = []
+        while self._ready and len(entries) < free and size < self._limits.offer_bytes:
+            lane = self._ready.popleft()
+            lane.listed = False
+            if not lane.queue:  # its last message was confirmed late while it stood in line
+                self._list(lane)
+                continue
+            if self._limits.ages and self._withhold(lane, commands, closed):
+                continue
+            entry = lane.flying = lane.queue.popleft()
+            entries.append(entry)
+            size += len(entry.message.body)
+            self._flying[entry.id] = now_ms
+        return entries
+
+    # What is not worth it any more
+
+    def _withhold(self, lane: _Lane, commands: list[Command], closed: bool) -> bool:
+        """Put one message in the place of the run at the head of a lane; True if it is to wait for what is on disk.
+
+        Args:
+            lane: with something in its queue.
+            commands: to be added to.
+            closed: do not wait for the rest of it.
+        """
+        run = self._run(lane)
+        if not run:
+            return False
+        # What is being loaded was read before, and may have messages of the run in it once more.
+        if self._loading is not None or (self._behind and not closed and len(run) == len(lane.queue)):
+            self._open[lane.key] = lane
+            return True
+        assert self._tell is not None, "an age policy needs somebody who tells"
+        last = run[-1]
+        operation = last.message.operation
+        message = self._tell([each.message for each in run], self._limits.ages[operation])
+        told = Entry(last.id, message, last.added_ms)
+        for each in run:
+            lane.queue.popleft()
+            del self._lane_of[each.id]
+            self._bytes -= len(each.message.body)
+        lane.queue.appendleft(told)
+        self._lane_of[told.id] = lane
+        self._bytes += len(message.body)
+        commands.append(Withhold(tuple(each.id for each in run[:-1]), told, operation))
+        return False
+
+    def _run(self, lane: _Lane) -> list[Entry]:
+        """The messages at the head of a lane that are too old, of one operation and with consecutive sequences."""
+        first = lane.queue[0].message
+        age = self._limits.ages.get(first.operation)
+        run: list[Entry] = []
+        if age is not None:
+            for each in lane.queue:
+                follows = (first.operation, first.sequence + len(run))
+                if self._at_ms - each.added_ms <= age or (each.message.operation, each.message.sequence) != follows:
+                    break
+                run.append(each)
+        return run
+
+    def _look_at_runs(self) -> None:
+        """Lanes that wait for the rest of a run have their turn."""
+        lanes, self._open = self._open, {}
+        for key, lane in lanes.items():
+            if self._lanes.get(key) is lane:
+                self._list(lane)

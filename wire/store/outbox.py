@@ -10,7 +10,7 @@ what changes it within the owner's transaction. Readers (arimon-ctl) make one of
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
@@ -49,14 +49,14 @@ class Entry(NamedTuple):
     id: int
     """Never reused; rises in the order of adding."""
     message: OutboundMessage
+    added_ms: int = 0
+    """When it was added, Unix milliseconds: by it the age policy goes."""
 
 
 class Listed(NamedTuple):
     """A message as arimon-ctl lists it."""
 
     entry: Entry
-    added_ms: int
-    """When it was added, Unix milliseconds."""
     parked_ms: int | None
     """When it was parked, Unix milliseconds; None if it is waiting."""
     parked_reason: str | None
@@ -93,8 +93,9 @@ class Outbox:
             The entries, with their ids; to be offered once the transaction is committed.
         """
         last = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
-        entries = [Entry(id, message) for id, message in enumerate(messages, last[0] + 1 if last else 1)]
-        self._connection.executemany(_INSERT, ((id, *message, now_ms) for id, message in entries))
+        first = last[0] + 1 if last else 1
+        entries = [Entry(id, message, now_ms) for id, message in enumerate(messages, first)]
+        self._connection.executemany(_INSERT, ((id, *message, now_ms) for id, message, _added_ms in entries))
         return entries
 
     def confirm(self, ids: Iterable[int]) -> None:
@@ -129,17 +130,16 @@ class Outbox:
         ).fetchall()
         return sorted(id for (id,) in rows)
 
-    def drop(self, ids: Iterable[int]) -> list[Entry]:
-        """Delete unpublished (age policy, operator, bound of the parked); within the owner's transaction.
+    def withhold(self, ids: Iterable[int], told: Entry) -> None:
+        """Delete messages unpublished, and put what says so in the last one's place; within the owner's transaction.
 
-        Returns:
-            What was deleted, in order: its streams and sequences must be told by `messages-withheld`.
+        Args:
+            ids: All but the last.
+            told: Has the last one's id, and so its place.
         """
-        rows = self._connection.execute(
-            f"DELETE FROM outbox WHERE {_THESE} RETURNING id, {_MESSAGE}",  # noqa: S608
-            (_json(ids),),
-        ).fetchall()
-        return sorted(_entry(row) for row in rows)
+        self.confirm(ids)
+        columns = ", ".join(f"{each} = ?" for each in _MESSAGE.split(", "))
+        self._connection.execute(f"UPDATE outbox SET {columns} WHERE id = ?", (*told.message, told.id))  # noqa: S608
 
     def load(self, after_id: int, rows: int, max_bytes: int) -> list[Entry]:
         """The next waiting messages by id.
@@ -152,7 +152,8 @@ class Outbox:
         found: list[Entry] = []
         size = 0
         cursor = self._connection.execute(
-            f"SELECT id, {_MESSAGE} FROM outbox WHERE id > ? AND parked_ms IS NULL ORDER BY id LIMIT ?",  # noqa: S608
+            f"SELECT id, {_MESSAGE}, added_ms FROM outbox"  # noqa: S608
+            " WHERE id > ? AND parked_ms IS NULL ORDER BY id LIMIT ?",
             (after_id, rows),
         )
         try:
@@ -176,6 +177,11 @@ class Outbox:
         oldest = one("SELECT added_ms FROM outbox WHERE parked_ms IS NULL ORDER BY id LIMIT 1").fetchone()
         return OutboxCounts(waiting, parked, oldest[0] if oldest else None, oldest_parked)
 
+    def parked(self) -> int:
+        """How many are parked."""
+        found = self._connection.execute("SELECT count(*) FROM outbox WHERE parked_ms IS NOT NULL").fetchone()
+        return int(found[0])
+
     def listing(
         self,
         *,
@@ -183,40 +189,31 @@ class Outbox:
         rows: int = 100,
         parked: bool | None = None,
         stream: str | None = None,
-        operations: Sequence[str] | None = None,
-        added_before_ms: int | None = None,
     ) -> list[Listed]:
-        """Messages by id, for people and for the age policy.
+        """Messages by id, for people.
 
         Args:
             after_id: Only ids above this one (to page on).
             rows: Most to give.
             parked: Only parked (True) or waiting ones (False).
             stream: Only this stream's.
-            operations: Only of these.
-            added_before_ms: Only those added before this, Unix milliseconds.
         """
         where, values = "id > ?", list[Any]([after_id])
         if parked is not None:
             where += f" AND parked_ms IS {'NOT ' if parked else ''}NULL"
         if stream is not None:
             where, values = f"{where} AND stream = ?", [*values, stream]
-        if operations is not None:
-            where += " AND operation IN (SELECT value FROM json_each(?))"
-            values.append(_json(operations))
-        if added_before_ms is not None:
-            where, values = f"{where} AND added_ms < ?", [*values, added_before_ms]
         found = self._connection.execute(
             f"SELECT id, {_MESSAGE}, added_ms, parked_ms, parked_reason FROM outbox"  # noqa: S608
             f" WHERE {where} ORDER BY id LIMIT ?",
             [*values, rows],
         ).fetchall()
-        return [Listed(_entry(row[:-3]), *row[-3:]) for row in found]
+        return [Listed(_entry(row[:-2]), *row[-2:]) for row in found]
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(row[0], OutboundMessage(*row[1:]))
+    return Entry(row[0], OutboundMessage(*row[1:-1]), row[-1])
 
 
-def _json(values: Iterable[int] | Iterable[str]) -> str:
+def _json(values: Iterable[int]) -> str:
     return orjson.dumps(list(values)).decode()

@@ -6,8 +6,9 @@ from typing import Any, Literal
 import orjson
 import pytest
 
-from actors.call.envelope import envelope, maybe_rfc3339, message_id, rfc3339
+from actors.call.envelope import Form, envelope, maybe_rfc3339, message_id, rfc3339, withheld
 from wire.message import OutboundMessage
+from wire.schemas import schemas
 
 AT = 1_795_337_574_051
 
@@ -78,3 +79,20 @@ def test_times_are_rfc_3339(at_ms: int, text: str) -> None:
     assert rfc3339(at_ms) == text
     assert maybe_rfc3339(at_ms) == text
     assert maybe_rfc3339(None) is None
+
+
+@pytest.mark.parametrize("form", ["v3", "legacy"])
+def test_what_is_withheld_is_said_in_the_last_one_s_place(form: Form) -> None:
+    """In the same form and stream, with an id that is a function of the run alone; valid, and its age is in words."""
+    run = [
+        envelope(form, "p", "call:1.1", n, "ringing-call", call_id="1.1", timestamp_ms=n, row_ms=n << 20, data={})
+        for n in (3, 4)
+    ]
+    message = withheld(run, 60_000)
+    assert message == withheld(run, 60_000)
+    assert (message.lane, message.sequence, message.routing_key) == (run[1].lane, 4, "call.p.messages-withheld")
+    assert message.message_id == message_id(form, "p", "call:1.1", 4, "messages-withheld", 4 << 20)
+    told = orjson.loads(message.body)
+    assert (schemas().errors if form == "v3" else schemas().legacy_errors)(told) == []
+    data = told["data" if form == "v3" else "payload"]
+    assert (data["operation"], data["sequences"], data["reason"]) == ("ringing-call", [[3, 4]], "older than 60 s")

@@ -218,6 +218,8 @@ class FakeBackend(api.Backend):
                 "streams": 1,
                 "in_flight": 1,
                 "parked": 0,
+                "held_up": 0,
+                "withheld": 0,
                 "bytes": 40960,
             }
         ]

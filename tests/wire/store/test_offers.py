@@ -2,7 +2,8 @@
 
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -27,8 +28,7 @@ from wire.store.offers import (
     Returned,
     Tick,
     Unparked,
-    Withdraw,
-    Withdrawn,
+    Withhold,
 )
 from wire.store.outbox import Entry, Outbox
 
@@ -251,27 +251,177 @@ def test_an_answer_to_an_outdated_load_is_passed_over(offers: Offers, entry: Ent
     assert offers.held == held
 
 
-def test_withdrawn_unless_in_flight(offers: Offers, entry: Entries) -> None:
-    """What waits, in memory or on disk only, may be dropped; what is in flight may not."""
-    offers.handle(added(entry, "aab"), 0)
-    assert offers.handle(Withdraw((2, 1, 50)), 0) == [Withdrawn((2, 50))]
-    offers.handle(Accepted(1, 1), 0)
-    assert offers.handle(Confirmed((1,)), 0) == [Delete((1,))]
-    assert offers.held == 1
-
-
 def test_lanes_are_forgotten(offers: Offers, entry: Entries) -> None:
     """A lane with nothing to do takes no memory."""
     offers.handle(added(entry, "aab"), 0)
-    offers.handle(Withdraw((2,)), 0)
     offers.handle(Confirmed((1, 3)), 0)
+    offers.handle(Confirmed((2,)), 0)
+    offers.handle(Accepted(1, 1), 0)
     assert (len(offers._lanes), offers.held, offers._bytes) == (0, 0, 0)
+
+
+# --- the age policy ---------------------------------------------------------------------------------------------------
+
+AGED = Limits(window=3, entries=8, answer_ms=100, confirm_ms=1000, retry_min_ms=10, retry_max_ms=40, ages={"old": 50})
+
+
+def tell(run: Sequence[OutboundMessage], age_ms: int) -> OutboundMessage:
+    """What says that a run was withheld: its body names the first and the last."""
+    body = f"{run[0].sequence}-{run[-1].sequence} {age_ms}".encode()
+    return run[-1]._replace(operation="messages-withheld", body=body)
+
+
+Aged = Callable[[str, str], tuple[Entry, ...]]
+
+
+@pytest.fixture
+def aged(message: Make) -> Aged:
+    """Messages of one lane, all added at 0, `o` for one of an operation that may be withheld; numbered from `first`."""
+    operations = {"o": "old", "p": "also old", "k": "kept"}
+    return lambda stream, letters: tuple(
+        Entry(id, message(stream, id, operation=operations[letter]), 0) for id, letter in enumerate(letters, 1)
+    )
+
+
+def given(commands: list[Command]) -> list[tuple[int, str, bytes]]:
+    return [
+        (each.message.sequence, each.message.operation, each.message.body)
+        for command in commands
+        if isinstance(command, Offer)
+        for each in command.entries
+    ]
+
+
+def confirm_all(offers: Offers, commands: list[Command], at_ms: int) -> list[tuple[int, str]]:
+    """Confirm whatever is offered, until nothing is; what it was."""
+    told: list[tuple[int, str]] = []
+    for number in range(1, 100):
+        found = given(commands)
+        if not found:
+            return told
+        told += [(sequence, operation) for sequence, operation, _body in found]
+        commands = offers.handle(Accepted(1, number), 0, at_ms)
+        commands += offers.handle(Confirmed(tuple(sequence for sequence, *_ in found)), 0, at_ms)
+    raise AssertionError("it never ends")
+
+
+def test_what_is_too_old_when_its_turn_comes_makes_place_for_what_says_so(aged: Aged) -> None:
+    """One message for a run, in the last one's place, written before it is offered; what follows it follows."""
+    offers = Offers(AGED, tell)
+    offers.handle(PublisherUp(1), 0, 0)
+    offers.handle(Loaded(0, ()), 0, 0)
+    offers.handle(PublisherDown(), 0, 0)
+    entries = aged("call:1", "koook")
+    offers.handle(Added(entries), 0, 0)
+    commands = offers.handle(PublisherUp(1), 0, 51)
+    assert given(commands) == [(1, "kept", entries[0].message.body)]
+    offers.handle(Accepted(1, 1), 0, 51)
+    commands = offers.handle(Confirmed((1,)), 0, 51)
+    told = Entry(4, tell([each.message for each in entries[1:4]], 50), 0)
+    assert commands[1:] == [Withhold((2, 3), told, "old"), Offer(1, 2, (told,))]
+    offers.handle(Accepted(1, 2), 0, 51)
+    assert given(offers.handle(Confirmed((4,)), 0, 51)) == [(5, "kept", entries[4].message.body)]
+
+
+def test_what_is_not_too_old_is_published(aged: Aged) -> None:
+    """To the millisecond; and without a policy whatever its age."""
+    for limits, at_ms in ((AGED, 50), (LIMITS, 1 << 40)):
+        offers = Offers(limits, tell)
+        offers.handle(PublisherUp(1), 0, 0)
+        offers.handle(Loaded(0, aged("call:1", "o")), 0, at_ms)
+        assert [each.message.operation for each in offers._lanes[("v3", "pbx1", "call:1")].queue] == []
+        assert offers.in_flight == 1
+
+
+def test_a_run_is_of_one_operation_and_without_a_hole(message: Make) -> None:
+    """Another operation begins another; so does a sequence that is parked, and will come."""
+    limits = replace(AGED, ages={"old": 50, "also old": 20})
+    offers = Offers(limits, tell)
+    offers.handle(PublisherUp(1), 0, 0)
+    kinds = [(1, "old"), (2, "also old"), (3, "also old"), (5, "also old"), (6, "old")]
+    entries = tuple(Entry(n, message("call:1", n, operation=kind), 0) for n, kind in kinds)
+    offers.handle(Loaded(0, ()), 0, 51)
+    commands = offers.handle(Added(entries), 0, 51)
+    bodies: list[bytes] = []
+    for number in range(1, 6):
+        found = given(commands)
+        bodies += [body for *_, body in found]
+        offers.handle(Accepted(1, number), 0, 51)
+        commands = offers.handle(Confirmed(tuple(sequence for sequence, *_ in found)), 0, 51)
+    assert bodies == [b"1-1 50", b"2-3 20", b"5-5 20", b"6-6 50"]
+
+
+def test_a_run_that_goes_on_on_disk_is_told_once(aged: Aged) -> None:
+    """Its lane waits for what is loaded next."""
+    offers = Offers(AGED, tell)
+    entries = aged("call:1", "ooooook")
+    assert offers.handle(PublisherUp(1), 0, 99) == [Load(0, 8, AGED.bytes)]
+    commands = offers.handle(Loaded(0, entries[:3]), 0, 99)
+    assert commands == [Load(3, 5, AGED.bytes - sum(len(each.message.body) for each in entries[:3]))]
+    commands = offers.handle(Loaded(3, entries[3:]), 0, 99)
+    assert confirm_all(offers, commands, 99) == [(6, "messages-withheld"), (7, "kept")]
+
+
+def test_runs_that_fill_the_memory_are_told_as_far_as_they_are_known(aged: Aged) -> None:
+    """Nothing more could be loaded, and nothing would ever go."""
+    offers = Offers(AGED, tell)
+    entries = aged("call:1", "oooooooooooo")
+    offers.handle(PublisherUp(1), 0, 99)
+    commands = offers.handle(Loaded(0, entries[:8]), 0, 99)
+    assert [command.count for command in commands if isinstance(command, Withhold)] == [8]
+    assert given(commands) == [(8, "messages-withheld", b"1-8 50")]
+    assert Load(8, 7, AGED.bytes - len(b"1-8 50")) in offers.handle(Accepted(1, 1), 0, 99)
+
+
+# --- the bound of the parked ------------------------------------------------------------------------------------------
+
+
+def test_beyond_the_bound_a_stream_waits_at_what_came_back(entry: Entries) -> None:
+    """It is tried again as slowly as any failure; nothing of it is parked or passed over, other streams go on."""
+    offers = Offers(replace(LIMITS, parked=2))
+    offers.handle(PublisherUp(1), 0)
+    offers.handle(Loaded(0, (), parked=1), 0)
+    offers.handle(added(entry, "aab"), 0)
+    offers.handle(Accepted(1, 1), 0)
+    assert offers.handle(Returned(1, (3,), "no queue"), 0) == [Park((3,), "no queue")]
+    assert offers.handle(Returned(1, (1,), "no queue"), 0) == []
+    assert (offers.held, offers.held_up, offers.deadline()) == (2, 1, 40)
+    offers.handle(added(entry, "c", 4), 0)
+    offers.handle(Accepted(1, 2), 0)
+    offers.handle(Confirmed((4,)), 0)
+    assert given(offers.handle(Tick(), 40)) == given([Offer(1, 3, (entry(1, "a"),))])
+    offers.handle(Accepted(1, 3), 40)
+    offers.handle(Confirmed((1,)), 40)
+    assert offers.held_up == 0
+
+
+def test_what_is_unparked_makes_room(entry: Entries) -> None:
+    """And what waits is parked at its next return."""
+    offers = Offers(replace(LIMITS, parked=1))
+    offers.handle(PublisherUp(1), 0)
+    offers.handle(Loaded(0, (), parked=1), 0)
+    offers.handle(added(entry, "a", 2), 0)
+    offers.handle(Accepted(1, 1), 0)
+    assert offers.handle(Returned(1, (2,), "no queue"), 0) == []
+    offers.handle(Unparked((1,)), 0)
+    offers.handle(Tick(), 40)
+    assert Park((2,), "no queue") in offers.handle(Returned(1, (2,), "no queue"), 40)
+    assert offers.held_up == 0
+
+
+def sequences(message: OutboundMessage) -> Iterable[int]:
+    """Which of its stream's sequences a message accounts for."""
+    if message.operation != "messages-withheld":
+        return (message.sequence,)
+    first, last = map(int, message.body.split()[0].split(b"-"))
+    return range(first, last + 1)
 
 
 class Lab:
     """An owner with a real outbox and a Publisher with a broker that misbehave by seed."""
 
-    def __init__(self, seed: int, message: Make) -> None:
+    def __init__(self, seed: int, message: Make, ages: Mapping[str, int] | None = None) -> None:
+        self.ages = ages or {}
         self.draw = random.Random(seed)
         self.message = message
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -291,14 +441,23 @@ class Lab:
     def start(self) -> None:
         """The owner begins: nothing in memory."""
         self.offers = Offers(
-            Limits(window=3, entries=self.draw.choice([4, 12, 100]), answer_ms=50, confirm_ms=500, retry_min_ms=5)
+            Limits(
+                window=3,
+                entries=self.draw.choice([4, 12, 100]),
+                answer_ms=50,
+                confirm_ms=500,
+                retry_min_ms=5,
+                parked=self.draw.choice([3, 1000]),
+                ages=self.ages,
+            ),
+            tell,
         )
         self.post = []
         if self.up:
             self.say(PublisherUp(self.generation))
 
     def say(self, event: Input) -> None:
-        for command in self.offers.handle(event, self.now):
+        for command in self.offers.handle(event, self.now, self.now):
             match command:
                 case Offer():
                     self.mail.append(command)
@@ -307,9 +466,9 @@ class Lab:
                 case Park(ids, reason):
                     self.outbox.park(ids, reason, self.now)
                 case Load(after_id, rows, max_bytes):
-                    self.say(Loaded(after_id, tuple(self.outbox.load(after_id, rows, max_bytes))))
-                case Withdrawn(ids):
-                    raise AssertionError(ids)
+                    self.say(Loaded(after_id, tuple(self.outbox.load(after_id, rows, max_bytes)), self.outbox.parked()))
+                case Withhold(ids, told):
+                    self.outbox.withhold(ids, told)
 
     def publish(self, faults: float) -> None:
         """The Publisher takes an offer; the broker answers for some of what it holds."""
@@ -328,7 +487,7 @@ class Lab:
             elif draw.random() < faults:
                 answer = Failed(self.generation, (id,))
             else:
-                self.received[message.stream].append(message.sequence)
+                self.received[message.stream].extend(sequences(message))
                 answer = Confirmed((id,))
             if draw.random() >= faults:
                 self.post.append(answer)
@@ -342,7 +501,8 @@ class Lab:
             messages = []
             for _ in range(draw.randint(1, 6)):
                 self.sequences[stream] += 1
-                messages.append(self.message(stream, self.sequences[stream]))
+                operation = draw.choice(("kept", "old"))
+                messages.append(self.message(stream, self.sequences[stream], operation=operation))
             self.say(Added(tuple(self.outbox.add(messages, self.now))))
         elif what < 0.33 and faults:
             self.generation += 1
@@ -371,11 +531,12 @@ class Lab:
         assert len(flying) == len(set(flying)) == self.offers.in_flight
 
 
+@pytest.mark.parametrize("ages", [{}, {"old": 200}])
 @pytest.mark.parametrize("seed", range(50))
-def test_every_message_arrives_in_order_whatever_happens(seed: int, message: Make) -> None:
-    """Under nacks, lost mail, restarts of both sides and unroutable keys, each stream arrives whole; and in order but
-    for repetitions and for what was parked."""
-    lab = Lab(seed, message)
+def test_every_message_arrives_in_order_whatever_happens(seed: int, message: Make, ages: dict[str, int]) -> None:
+    """Under nacks, lost mail, restarts of both sides and unroutable keys, each stream arrives whole or is accounted
+    for; and in order but for repetitions and for what was parked."""
+    lab = Lab(seed, message, ages)
     for _ in range(600):
         lab.step(faults=0.15)
     lab.unroutable, lab.up = set(), True
@@ -394,10 +555,11 @@ def test_every_message_arrives_in_order_whatever_happens(seed: int, message: Mak
     lab.connection.close()
 
 
+@pytest.mark.parametrize("ages", [{}, {"old": 200}])
 @pytest.mark.parametrize("seed", range(50, 90))
-def test_order_holds_among_what_is_routable(seed: int, message: Make) -> None:
+def test_order_holds_among_what_is_routable(seed: int, message: Make, ages: dict[str, int]) -> None:
     """Without unroutable keys, a consumer that drops repetitions sees every stream strictly in order."""
-    lab = Lab(seed, message)
+    lab = Lab(seed, message, ages)
     choice = lab.draw.random
 
     def drawn() -> float:
