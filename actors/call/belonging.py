@@ -239,10 +239,6 @@ class Belonging:
             if self.groups or known.late:
                 lateness.met(self, channel.id, channel)
                 known = self.channels[channel.id]
-        else:
-            if known.late and known.call is None:
-                lateness.seek(self, channel.id)
-                known = self.channels[channel.id]
         told = channel.linkedid
         if told is not None and known.call != told:
             self.believe(channel.id, told)

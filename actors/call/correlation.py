@@ -35,7 +35,7 @@ from actors.call.effects import Unexpected
 from actors.call.events import Channel, Event, endpoint
 from actors.call.inference import answered_unseen
 from actors.call.inputs import CallInput, ChannelEnded, Routed
-from actors.call.late import ends_as_root, is_unclear, looks_called, tie
+from actors.call.late import ends_as_root, is_unclear, looks_called, seek, tie
 from actors.call.quality import measured
 from actors.call.segments import UNDECIDED, unchanged
 from conf.settings import Bounds
@@ -223,6 +223,9 @@ class _Work(Belonging):
         known = self.see(channel)
         if known is None:
             return
+        if known.call is None and known.late:
+            seek(self, channel.id)
+            known = self.channels[channel.id]
         if known.call is None:
             self.claim(known, shown, channel)
             known = self.channels[channel.id]
@@ -318,9 +321,10 @@ class _Work(Belonging):
             return
         if (known.bridge is None or known.bridge[0] != bridge.id) and bridge.kind in MERGING:
             # We did not see it enter, so they may not have met before us.
-            if known.late and known.call is None and not bridge.members and not known.peer:
+            if known.late and known.call is None and not bridge.members:
                 # Nor do we know whom it met there: any of them may have called it.
                 self.channels = self.channels.set(channel.id, known._replace(peer=True))
+                seek(self, channel.id)
             self.meet((channel.id, *bridge.members), bridge.id)
         self.fold.left(channel, bridge, known.order)
         known = self.channels[channel.id]

@@ -109,6 +109,8 @@ class Story:
         snoop = channel.name.startswith("Snoop/")
         state = channel.state if snoop else "Down" if peer or channel.name[-2:] == ";1" else "Ring"
         first = channel._replace(state=state, app=channel.app if peer else "")
+        if state == "Ring" and seen.dialled:
+            first = first._replace(exten=seen.dialled)  # where it began; it may be in an IVR by now
         self._add(begun, _CREATED, channel, begun, lambda at: ari.ChannelCreated(at, first))
         if channel.app not in NO_PLAN:
             shown = channel._replace(state=state)

@@ -13,11 +13,13 @@ now says which of three it is:
 Who waits is held back like any pending channel, until one of these says more:
 
 - a bridge where calls meet has a channel in it whose call is known;
-- two channels show each other's number, and nobody else does (`seek`): they talk, or one rings the other;
 - BRIDGEPEER names a channel that is known, a Dial names both;
 - the bridge names channels that nobody has seen yet (`Group.beside`). Each of them speaks when it leaves, at the
   latest. When all have, the eldest of them leads, unless it was called, too. A group whose last channel has gone waits
-  on for those, so that nothing is lost if the caller goes last.
+  on for those, so that nothing is lost if the caller goes last;
+- it ends, or leaves a bridge in which nobody else is left: if it and one other channel, and only they, show each
+  other's number, they were in one call (`seek`). Not earlier: under load many calls are from one number to another, and
+  one call must not take another along for a likeness.
 
 An unclear channel leads when it is alone, has been in no bridge, and ends. What is left is unknown (`call-unknown`):
 a called leg whose caller went before the first event, and one that leaves a bridge in which nobody else is left.
@@ -66,14 +68,10 @@ def met(work: "Belonging", key: str, channel: Channel) -> None:
             continue
         if key in group.beside:
             _joined(work, leader, key)
-        elif known.late:
-            for member in group.members:
-                seek(work, member)
-    seek(work, key)
 
 
 def seek(work: "Belonging", key: str) -> None:
-    """A late channel that waits finds whom it talks with, or who rings it, by their numbers."""
+    """A late channel that waits, and goes now, finds whom it talked with, or who rang it, by their numbers."""
     known = work.channels.get(key)
     mine = work.shown(key)
     if known is None or known.call is not None or not known.late or mine is None or not mine.connected:

@@ -19,6 +19,8 @@ class Seen(NamedTuple):
     answered_ms: int | None
     bridge: Bridge | None
     bridge_ms: int
+    dialled: str
+    """The number that it dialled, wherever it is in the dialplan now; empty if it dialled none, or was not asked."""
 
 
 class Picture(NamedTuple):
@@ -71,7 +73,8 @@ def read(row: Row) -> Picture:
             asked.add(channel.id)
         bridge_, bridge_ms = bridges.get(where.get(channel.id, ""), (None, 0))
         answered_ms = _moment(variables.get("CDR(answer,u)"))
-        seen[channel.id] = Seen(channel, app_data, created_ms, answered_ms, bridge_, bridge_ms)
+        dialled = variables.get("CALLERID(dnid)") or ""
+        seen[channel.id] = Seen(channel, app_data, created_ms, answered_ms, bridge_, bridge_ms, dialled)
     status = body["info"].get("status") or {}
     startup = status.get("startup_time")
     try:

@@ -397,6 +397,8 @@ class _Diff:
             return True
         if channel.linkedid is not None and channel.linkedid != known.call:
             return True
+        if known.late and known.call is None and self._picture.nth == 1:
+            return True  # its linkedid will be asked for in the second look
         return channel.app not in NO_PLAN and track is not None and track.shown.app != channel.app
 
     def due(self, before: Look | None, settled: bool) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:

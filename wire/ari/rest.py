@@ -28,8 +28,9 @@ from wire.ari.errors import NEEDS_OPERATOR, AriError, AriProtocolError, AriRejec
 CONCURRENT = 20
 """Requests under way at once."""
 
-VARIABLES = ("CHANNEL(linkedid)", "CDR(answer,u)")
-"""What ARI's Channel does not tell but any channel answers (ari/facts.md 27): its call, and when it was answered."""
+VARIABLES = ("CHANNEL(linkedid)", "CDR(answer,u)", "CALLERID(dnid)")
+"""What ARI's Channel does not tell but any channel answers (ari/facts.md 27): its call, when it was answered, and the
+number that it dialled, though it may be in an IVR by now."""
 
 Json = Any
 

@@ -228,8 +228,13 @@ def explore(depth: int, every: bool = False) -> Counter[str]:
 
 
 def _seen(node: Node) -> Any:
-    """What two paths must have in common to be walked on as one: everything but times."""
+    """What two paths must have in common to be walked on as one: all that decides what may come, and what comes of it.
+
+    Left out are times, the sequence of a call (it only counts), and where a dead channel stood.
+    """
     correlation = node.correlation
+    asterisk = node.asterisk
+    stands = tuple(None if at in asterisk.dead else one for at, one in enumerate(asterisk.channels))
     known = tuple(
         (key, one.call, one.group, one.late, one.peer, one.dialled, one.state, one.bridge, one.party.dialled_by)
         for key, one in sorted(correlation.channels.items())
@@ -239,14 +244,15 @@ def _seen(node: Node) -> Any:
         for key, one in sorted(correlation.segments.tracks.items())
     )
     held = tuple(
-        (key, one.members, tuple(type(given.body) for _, given in one.held))
+        (key, one.members, one.claim, one.beside, tuple(type(given.body) for _, given in one.held))
         for key, one in sorted(correlation.groups.items())
     )
+    bridges = tuple(sorted(one for one in correlation.bridges.items() if one[1] in correlation.calls))
     calls = tuple(
-        (key, call.sequence, tuple((leg.channel_id, leg.phase) for leg in call.legs.values()))
+        (key, tuple((leg.channel_id, leg.phase) for leg in call.legs.values()))
         for key, call in sorted(node.calls.items())
     )
-    return node.asterisk, known, tracks, held, calls, node.ended
+    return stands, asterisk.dead, known, tracks, held, bridges, calls, node.ended
 
 
 def main() -> int:

@@ -48,34 +48,45 @@ def test_a_called_leg_never_lends_a_call_its_id(called: Channel) -> None:
     assert not world.state.groups
 
 
-def test_two_who_show_each_other_are_in_one_call(caller: Channel, called: Channel) -> None:
-    """Their numbers match, whichever is seen first; the called leg knows who dialled it."""
-    for first, second in ((caller, called), (called, caller)):
-        world = World()
-        world.see(ari.ChannelHold(T0, first, None))
-        world.see(ari.ChannelHold(T0 + 1, second, None))
-        assert world.calls_of("a", "b") == ["a", "a"]
-        parties = [body.party for body in world.told("a") if isinstance(body, ChannelJoined)]
-        assert [party.dialled_by for party in parties] == [None, "a"]
-
-
-def test_of_two_callers_with_one_number_each_keeps_its_own_leg(caller: Channel, called: Channel) -> None:
-    """Both show the number, one of them shows another party: it is not who dialled."""
-    other = caller._replace(id="c", connected="1123", exten="701")
+def test_who_ends_finds_its_call_by_the_numbers(caller: Channel, called: Channel) -> None:
+    """They show each other; until the end that is no proof, for many calls may be from one number to another."""
     world = World()
-    world.see(ari.ChannelHold(T0, other, None))
-    world.see(ari.ChannelHold(T0, called, None))
-    assert world.calls_of("c", "b") == ["c", None]
     world.see(ari.ChannelHold(T0, caller, None))
-    assert world.calls_of("b") == ["a"]
+    world.see(ari.ChannelHold(T0 + 1, called, None))
+    assert world.calls_of("a", "b") == ["a", None]
+    world.see(ari.ChannelDestroyed(T0 + 2, called, 16, ""))
+    parties = [body.party for body in world.told("a") if isinstance(body, ChannelJoined)]
+    assert [(party.channel_id, party.dialled_by) for party in parties] == [("a", None), ("b", "a")]
+
+
+def test_two_callers_who_fit_are_one_too_many(caller: Channel, called: Channel) -> None:
+    """Two calls from one number to another: whose leg it was, nobody knows."""
+    world = World()
+    world.see(ari.ChannelHold(T0, caller, None))
+    world.see(ari.ChannelHold(T0, caller._replace(id="c"), None))
+    world.see(ari.ChannelDestroyed(T0, called, 16, ""))
+    assert [report.what for report in world.reports] == ["call-unknown"]
+
+
+def test_a_caller_who_shows_another_party_is_none(caller: Channel, called: Channel) -> None:
+    """It has the number that the leg shows, but talks with somebody else."""
+    world = World()
+    world.see(ari.ChannelHold(T0, caller._replace(connected="1123", exten="701"), None))
+    world.see(ari.ChannelDestroyed(T0, called, 16, ""))
+    assert [report.what for report in world.reports] == ["call-unknown"]
 
 
 def test_a_ringing_leg_of_a_queue_finds_the_caller_by_the_extension(caller: Channel, called: Channel) -> None:
     """The caller in a queue shows nobody yet, but the leg shows where the caller is."""
     world = World()
     world.see(ari.ChannelHold(T0, caller._replace(connected="", app="Queue"), None))
-    world.see(ari.ChannelStateChange(T0, called._replace(state="Ringing", app="AppQueue", exten="700")))
-    assert world.calls_of("b") == ["a"]
+    world.see(ari.ChannelDestroyed(T0, called._replace(state="Ringing", app="AppQueue", exten="700"), 26, ""))
+    assert [type(body).__name__ for body in world.told("a")] == [
+        "ChannelJoined",
+        "ChannelHold",
+        "ChannelJoined",
+        "ChannelEnded",
+    ]
 
 
 def test_a_leg_waits_for_those_that_its_bridge_names(caller: Channel, called: Channel) -> None:
@@ -179,11 +190,11 @@ def test_a_called_leg_that_is_met_up_was_answered(caller: Channel, called: Chann
     """Nobody saw by whom and when: its call is told when it is known whose leg it is."""
     world = World()
     world.see(ari.ChannelHold(T0, caller, None))
-    routed = world.see(ari.ChannelHold(T0 + 5, called, None))
+    routed = world.see(ari.ChannelLeftBridge(T0 + 5, called, bridge("a")))
     assert [(type(one.input.body).__name__, one.input.recovered) for one in routed] == [
         ("ChannelJoined", False),
         ("Dial", True),
-        ("ChannelHold", False),
+        ("ChannelLeftBridge", False),
     ]
     parties = [body.party for body in world.told("a") if isinstance(body, ChannelJoined)]
     assert [party.answered_ms for party in parties] == [T0, T0 + 5]

@@ -563,6 +563,31 @@ def test_a_leg_that_speaks_before_the_first_look(told: Told, channel: Callable[.
     assert (answered["data"]["number"], milliseconds(answered["timestamp"])) == ("1121", 17_900)
 
 
+def test_a_late_leg_that_waits_is_asked_about(told: Told, caller: Channel, channel: Callable[..., Channel]) -> None:
+    """Events were lost under a live link: the second look asks for the call of a leg that nobody else tells of."""
+    call_under_way(told, caller)
+    leg = channel("b", created=stamp(16 * SECOND), state="Up", app="AppDial", exten="")
+    told.row(7, 17 * SECOND, Kind.FRAME, frame("ChannelHold", 17 * SECOND, leg))
+    told.row(8, 18 * SECOND, Kind.SNAPSHOT, look(18 * SECOND, [caller, leg]))
+    assert told.run.world.watch.doubts == {"b"}
+    variables = {"b": {"CHANNEL(linkedid)": "a"}}
+    told.row(9, 21 * SECOND, Kind.SNAPSHOT, look(21 * SECOND, [caller, leg], variables=variables, nth=2))
+    assert told.run.world.correlation.channels["b"].call == "a"
+
+
+def test_a_call_adopted_in_an_ivr(told: Told, channel: Callable[..., Channel]) -> None:
+    """Its extension is that of the IVR by now; the number that it dialled is asked for."""
+    caller = channel("a", state="Up", app="Read", context="ivr", exten="s", created=stamp(15 * SECOND))
+    told.row(1, 10 * SECOND, Kind.LINK_UP, UP)
+    told.row(2, 11 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(3, 20 * SECOND, Kind.LINK_UP, UP)
+    variables = {"a": {"CALLERID(dnid)": "74957770010"}}
+    told.row(4, 20_100, Kind.SNAPSHOT, look(20_100, [caller], variables=variables))
+    ended = caller._replace(exten="h")
+    told.row(5, 25_000, Kind.FRAME, frame("ChannelDestroyed", 25_000, ended, cause=16, cause_txt=""))
+    assert told.finished("a")["destiny"] == "74957770010"
+
+
 def test_a_linkedid_that_was_asked_for_is_not_believed_for_ever(told: Told, channel: Callable[..., Channel]) -> None:
     """It says which call a channel is in now; later bridges move it all the same."""
     one = channel("a", created=stamp(11 * SECOND), state="Up", app="Wait")

@@ -37,6 +37,7 @@ def filled(pbx: FakePbx, channels: list[str]) -> None:
     for one in channels:
         pbx.resources[variable(one, "CHANNEL(linkedid)")] = (200, orjson.dumps({"value": f"linked-{one}"}))
         pbx.resources[variable(one, "CDR(answer,u)")] = (200, b'{"value":"1795336915.516"}')
+        pbx.resources[variable(one, "CALLERID(dnid)")] = (200, b'{"value":"700"}')
 
 
 async def test_snapshot_is_the_body_of_a_snapshot_row(serve: Serve) -> None:
@@ -55,7 +56,9 @@ async def test_snapshot_is_the_body_of_a_snapshot_row(serve: Serve) -> None:
         "info": INFO,
         "channels": [{"id": "1.1", "name": "1.1"}, {"id": "1.2", "name": "1.2"}],
         "bridges": [{"id": "b1", "channels": []}],
-        "variables": {"1.2": {"CHANNEL(linkedid)": "linked-1.2", "CDR(answer,u)": "1795336915.516"}},
+        "variables": {
+            "1.2": {"CHANNEL(linkedid)": "linked-1.2", "CDR(answer,u)": "1795336915.516", "CALLERID(dnid)": "700"}
+        },
     }
 
 
@@ -65,6 +68,7 @@ async def test_a_channel_that_ended_in_between_is_no_error(serve: Serve) -> None
     filled(pbx, ["1.1", "1.2"])
     del pbx.resources[variable("1.1", "CHANNEL(linkedid)")]
     pbx.resources[variable("1.1", "CDR(answer,u)")] = (409, b'{"message":"Channel not in Stasis application"}')
+    del pbx.resources[variable("1.1", "CALLERID(dnid)")]
     async with AriRest(settings(pbx.port)) as ari:
         body = await ari.snapshot(lambda _: True, snapshot_id="s", purpose="link-up")
     assert list(body["variables"]) == ["1.2"]
