@@ -87,10 +87,12 @@ class Inspector(api.Backend):
             detail = await self._monitor.ask(Place("switchboard", name), "call", call_id=call_id)
             if detail is not None:
                 said = {
-                    each["message_id"]: each for each in recent if (each["server"], each["call_id"]) == (name, call_id)
+                    told["message_id"]: each
+                    for each in recent
+                    if ((told := _told(each))["server"], told["call_id"]) == (name, call_id)
                 }
-                said |= {each["message_id"]: each for each in map(orjson.loads, detail["waiting"])}
-                messages = sorted(said.values(), key=lambda message: message["sequence"])
+                said |= {_told(each)["message_id"]: each for each in map(orjson.loads, detail["waiting"])}
+                messages = sorted(said.values(), key=_place)
                 found.append({"summary": detail["summary"], "state": detail["state"], "messages": messages})
         if not found:
             raise api.NotFound(f"there is no call {call_id!r}")
@@ -239,7 +241,8 @@ class Inspector(api.Backend):
             last = given["last"]
             for body in given["bodies"]:
                 message = orjson.loads(body)
-                if call_id not in (None, message["call_id"]) or operation not in (None, message["operation"]["type"]):
+                wanted = call_id in (None, _told(message)["call_id"])
+                if not wanted or operation not in (None, message["operation"]["type"]):
                     continue
                 yield body.encode()
             await asyncio.sleep(_FOLLOW_EVERY)
@@ -349,6 +352,17 @@ class Inspector(api.Backend):
         if pbx not in names_:
             raise api.NotFound(f"there is no PBX {pbx!r}; there are: {', '.join(names_)}")
         return [pbx]
+
+
+def _told(message: dict[str, Any]) -> dict[str, Any]:
+    """Where a message has its ids: in the legacy form they are in its payload."""
+    told: dict[str, Any] = message.get("payload", message)
+    return told
+
+
+def _place(message: dict[str, Any]) -> tuple[int, str]:
+    """A message's place among those of its call; the legacy form has no sequence, but a time."""
+    return message.get("sequence", 0), _told(message)["timestamp"]
 
 
 def _above(place: Place) -> Place:

@@ -135,6 +135,23 @@ def test_journal(ctl: Callable[..., Any]) -> None:
     assert 0 < journal["folded_n"] <= ctl("journal")[0]["last_n"]
 
 
+def test_rows_are_exported(daemon: Daemon) -> None:
+    """Those of one PBX, from one to another; JSON lines, without --json too."""
+    asked = ("journal", "export", "--pbx", "pbx1", "--from", "3", "--to", "5", "--socket", str(daemon.socket))
+    done = arimon_ctl(*asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [json.loads(line)["n"] for line in done.stdout.splitlines()] == [3, 4, 5]
+    assert done.stdout.encode() == b"".join(daemon.exported()[2:5])
+
+
+def test_messages_are_followed(daemon: Daemon) -> None:
+    """As they are published: of one operation, and of one call."""
+    finished = daemon.client.follow(None, "finished-call")
+    lines = [next(finished) for _ in range(3)]
+    assert {json.loads(line)["operation"]["type"] for line in lines} == {"finished-call"}
+    wait_for(lambda: set(lines) <= set(daemon.messages()), "they are in the file")
+
+
 def test_quarantine(ctl: Callable[..., Any]) -> None:
     """The bad frame: where it failed and why, and the frame itself."""
     [row] = ctl("quarantine", "list")

@@ -283,6 +283,8 @@ def message(one: dict[str, Any]) -> Text:
     """A published message in one line."""
     operation = one.get("operation")
     kind = operation.get("type") if isinstance(operation, dict) else None
+    if isinstance(payload := one.get("payload"), dict):  # the legacy form
+        one = {"data": payload} | payload
     data = one.get("data")
     facts = _facts(data) if isinstance(data, dict) else ""
     return Text.assemble(
