@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from actors.call import events as ari
 from actors.call import late as lateness
+from actors.call.chain import Segments
 from actors.call.effects import Unexpected
 from actors.call.events import Channel, Event, milliseconds
 from actors.call.inputs import (
@@ -23,7 +24,7 @@ from actors.call.inputs import (
 )
 from actors.call.late import looks_called
 from actors.call.quick import quick
-from actors.call.segments import Fold, Segments
+from actors.call.segments import Fold
 from actors.call.shelf import Shelf
 from conf.settings import Bounds
 

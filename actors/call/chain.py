@@ -82,14 +82,38 @@ _NOBODY: dict[str, None] = {}
 Others = Shelf[str, dict[str, None]]
 
 
+class Segments(NamedTuple):
+    """All segments under way on one PBX."""
+
+    tracks: Tracks
+    """Channel id → its records as party A."""
+    others: Others
+    """Channel id → channels that have it as party B."""
+
+    @classmethod
+    def new(cls) -> "Segments":
+        """No segment is under way."""
+        return cls(Shelf(), Shelf())
+
+
 class Chains:
-    """One event's work on the chains: changes are gathered here."""
+    """One event's work on the chains: changes are gathered here and become a new state at the end."""
 
-    __slots__ = ("_limit", "_others", "_others_before", "_tracks", "_tracks_before", "now", "overflow", "rows")
+    __slots__ = (
+        "_before",
+        "_limit",
+        "_others",
+        "_others_before",
+        "_tracks",
+        "_tracks_before",
+        "now",
+        "overflow",
+        "rows",
+    )
 
-    def __init__(self, tracks: Tracks, others: Others, now: int, limit: int) -> None:
-        self._tracks_before = tracks
-        self._others_before = others
+    def __init__(self, before: Segments, now: int, limit: int) -> None:
+        self._before = before
+        self._tracks_before, self._others_before = before
         self._limit = limit
         self._tracks: dict[str, Track | None] = {}
         self._others: dict[str, dict[str, None]] = {}
@@ -101,6 +125,20 @@ class Chains:
         self.overflow = 0
         """Records that were not begun, because the channel has too many."""
 
+    def done(self) -> Segments:
+        """The new state."""
+        changed = self._tracks
+        if not changed and not self._others:
+            return self._before
+        tracks, others = self._before
+        for key in changed:
+            track = changed[key]
+            tracks = tracks.set(key, track) if track is not None else tracks.discard(key)
+        for key, users in self._others.items():
+            others = others.set(key, users) if users else others.discard(key)
+        done: Segments = _new(Segments, (tracks, others))
+        return done
+
     def shown(self, key: str) -> Channel | None:
         """A channel as it was shown last."""
         track = self._get(key)
@@ -111,10 +149,7 @@ class Chains:
     def _get(self, key: str) -> Track | None:
         if key in self._tracks:
             return self._tracks[key]
-        try:
-            return self._tracks_before[key]
-        except KeyError:
-            return None
+        return self._tracks_before.get(key)
 
     def _mine(self, key: str) -> Track:
         track = self._get(key)
@@ -154,8 +189,8 @@ class Chains:
         return Track(created, self.now, channel, 0, channel.name[-2:] == ";1", False, True, late, (record,))
 
     def _shown(self, track: Track, channel: Channel) -> Track:
-        created, _, _, *rest = track
-        shown: Track = _new(Track, (created, self.now, channel, *rest))
+        created, _, _, cause, dialled, survived, rooted, blind, records = track
+        shown: Track = _new(Track, (created, self.now, channel, cause, dialled, survived, rooted, blind, records))
         return shown
 
     def _append(self, track: Track) -> Track:

@@ -4,7 +4,7 @@ Message ids are a function of what the message is, not of when or where it was m
 give the same id, so a consumer that drops ids it has seen gets each message once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -109,18 +109,15 @@ def envelope(
         payload = {"message_id": identity, "server": server, "call_id": call_id, "timestamp": rfc3339(timestamp_ms)}
         body = {"operation": {"type": operation}, "payload": payload | data}
     key = f"{stream[: stream.index(':')]}.{server}.{operation}"
-    return OutboundMessage(
-        identity,
-        form,
-        server,
-        stream,
-        sequence,
-        operation,
-        call_id,
-        timestamp_ms,
-        key,
-        orjson.dumps(body, None, _OPTIONS),
+    raw = orjson.dumps(body, None, _OPTIONS)
+    message: OutboundMessage = _new(
+        OutboundMessage, (identity, form, server, stream, sequence, operation, call_id, timestamp_ms, key, raw)
     )
+    return message
+
+
+_new: Callable[..., Any] = tuple.__new__
+"""Makes a named tuple of its fields at half the cost of calling its class."""
 
 
 def withheld(run: Sequence[OutboundMessage], age_ms: int) -> OutboundMessage:

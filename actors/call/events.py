@@ -363,9 +363,11 @@ def _maybe(raw: Any) -> Channel | None:
 
 def read_bridge(raw: Any) -> Bridge:
     """Read ARI's Bridge object; raises as `read_channel`."""
-    return Bridge(
-        raw["id"], raw["technology"], raw["bridge_class"], raw["creator"], raw["name"], tuple(raw["channels"])
+    bridge: Bridge = _new(
+        Bridge,
+        (raw["id"], raw["technology"], raw["bridge_class"], raw["creator"], raw["name"], tuple(raw["channels"])),
     )
+    return bridge
 
 
 def _members(raw: Any) -> tuple[str, ...]:
@@ -383,7 +385,8 @@ def _shows(kind: type[Event]) -> Decoder:
 
 
 def _dialplan(f: dict[str, Any], at: int) -> Event:
-    return ChannelDialplan(at, read_channel(f["channel"]), f["dialplan_app"], f["dialplan_app_data"])
+    event: Event = _new(ChannelDialplan, (at, read_channel(f["channel"]), f["dialplan_app"], f["dialplan_app_data"]))
+    return event
 
 
 _MEASURED = re.compile("[1-9]")
@@ -410,7 +413,8 @@ def _hold(f: dict[str, Any], at: int) -> Event:
 
 
 def _hangup_request(f: dict[str, Any], at: int) -> Event:
-    return ChannelHangupRequest(at, read_channel(f["channel"]), f.get("cause"), bool(f.get("soft")))
+    event: Event = _new(ChannelHangupRequest, (at, read_channel(f["channel"]), f.get("cause"), bool(f.get("soft"))))
+    return event
 
 
 def _destroyed(f: dict[str, Any], at: int) -> Event:
@@ -418,11 +422,13 @@ def _destroyed(f: dict[str, Any], at: int) -> Event:
 
 
 def _entered(f: dict[str, Any], at: int) -> Event:
-    return ChannelEnteredBridge(at, read_channel(f["channel"]), read_bridge(f["bridge"]))
+    event: Event = _new(ChannelEnteredBridge, (at, read_channel(f["channel"]), read_bridge(f["bridge"])))
+    return event
 
 
 def _left(f: dict[str, Any], at: int) -> Event:
-    return ChannelLeftBridge(at, read_channel(f["channel"]), read_bridge(f["bridge"]))
+    event: Event = _new(ChannelLeftBridge, (at, read_channel(f["channel"]), read_bridge(f["bridge"])))
+    return event
 
 
 def _bridge_destroyed(f: dict[str, Any], at: int) -> Event:
@@ -453,14 +459,18 @@ def _attended(f: dict[str, Any], at: int) -> Event:
 
 
 def _dial(f: dict[str, Any], at: int) -> Event:
-    return Dial(
-        at,
-        _maybe(f.get("caller")),
-        read_channel(f["peer"]),
-        f["dialstatus"],
-        f["dialstring"],
-        _maybe(f.get("forwarded")),
+    event: Event = _new(
+        Dial,
+        (
+            at,
+            _maybe(f.get("caller")),
+            read_channel(f["peer"]),
+            f["dialstatus"],
+            f["dialstring"],
+            _maybe(f.get("forwarded")),
+        ),
     )
+    return event
 
 
 def _recording(f: dict[str, Any], at: int) -> Event:

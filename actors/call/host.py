@@ -7,6 +7,7 @@ An input at which `fold` raises is a bug of ours. Since everything is pure, it w
 state that it had before, calls `degrade` on it, has the row quarantined, and goes on with the next.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from actors.call.effects import Ended, Publish, Unexpected
@@ -50,7 +51,7 @@ def fold(call: Call | None, routed: Routed, server: str, settings: Settings) -> 
         call = Call.new(routed.call_id, server, settings)
     after, effects = transition(call, routed.input)
     if not effects:
-        quiet: Folded = tuple.__new__(Folded, (after, (), (), False))  # at half the cost of calling its class
+        quiet: Folded = _new(Folded, (after, (), (), False))
         return quiet
     row_ms = routed.input.at_ms
     call_id = routed.call_id
@@ -82,7 +83,12 @@ def fold(call: Call | None, routed: Routed, server: str, settings: Settings) -> 
         else:
             assert isinstance(effect, Ended)
             ended = True
-    return Folded(after, tuple(messages), tuple(unexpected), ended)
+    folded: Folded = _new(Folded, (after, tuple(messages), tuple(unexpected), ended))
+    return folded
+
+
+_new: Callable[..., Any] = tuple.__new__
+"""Makes a named tuple of its fields at half the cost of calling its class."""
 
 
 def degrade(call: Call) -> Call:

@@ -26,7 +26,7 @@ Source: the behaviour of Asterisk 22's main/cdr.c, and `ari/truth.md`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from actors.call.chain import (
     BRIDGED,
@@ -36,15 +36,13 @@ from actors.call.chain import (
     PENDING,
     SINGLE,
     Chains,
-    Others,
     Record,
+    Segments,
     Track,
-    Tracks,
     moved_on,
 )
 from actors.call.events import Bridge, Channel
 from actors.call.series import added, put, where
-from actors.call.shelf import Shelf
 
 STATUSES = {
     "ANSWER": "ANSWERED",
@@ -59,39 +57,10 @@ UNDECIDED = frozenset({"RINGING", "PROCEEDING", "PROGRESS"})
 """Dial's dialstatus that end nothing."""
 
 
-class Segments(NamedTuple):
-    """All segments under way on one PBX."""
-
-    tracks: Tracks
-    """Channel id → its records as party A."""
-    others: Others
-    """Channel id → channels that have it as party B."""
-
-    @classmethod
-    def new(cls) -> "Segments":
-        """No segment is under way."""
-        return cls(Shelf(), Shelf())
-
-
 class Fold(Chains):
     """One event's work on the segments: one method for each thing that happens."""
 
-    __slots__ = ("_before",)
-
-    def __init__(self, before: Segments, now: int, limit: int) -> None:
-        self._before = before
-        super().__init__(before.tracks, before.others, now, limit)
-
-    def done(self) -> Segments:
-        """The new state."""
-        if not self._tracks and not self._others:
-            return self._before
-        tracks, others = self._before
-        for key, track in self._tracks.items():
-            tracks = tracks.discard(key) if track is None else tracks.set(key, track)
-        for key, users in self._others.items():
-            others = others.set(key, users) if users else others.discard(key)
-        return Segments(tracks, others)
+    __slots__ = ()
 
     # -- what happens ---------------------------------------------------------------------------------------------
 
@@ -466,6 +435,7 @@ def unchanged(segments: Segments, channel: Channel, now: int) -> Segments | None
         return None
     if track.last == now:
         return segments
-    created, _, *rest = track
-    after: Segments = _new(Segments, (tracks.set(channel.id, _new(Track, (created, now, *rest))), segments.others))
+    created, _, _, cause, dialled, survived, rooted, blind, records = track
+    later = _new(Track, (created, now, shown, cause, dialled, survived, rooted, blind, records))
+    after: Segments = _new(Segments, (tracks.set(channel.id, later), segments.others))
     return after

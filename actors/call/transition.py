@@ -181,7 +181,8 @@ class _Turn:
 
     def publish(self, operation: str, data: dict[str, Any], at_ms: int) -> None:
         self.sequence += 1
-        self.effects.append(Publish(operation, self.sequence, at_ms, data, self.recovered, self.life.degraded))
+        said = (operation, self.sequence, at_ms, data, self.recovered, self.life.degraded)
+        self.effects.append(_new(Publish, said))
 
     def report(self, what: str, event: str, where: str, detail: str) -> None:
         self.effects.append(Unexpected(what, event, where, detail))
@@ -782,6 +783,10 @@ class _Turn:
             self.overflow("segments", body.channel)
             return
         self.life = self.life._replace(segments=added(self.life.segments, body))
+
+
+_new: Callable[..., Any] = tuple.__new__
+"""Makes a named tuple of its fields at half the cost of calling its class."""
 
 
 def _party(leg: Leg) -> str:

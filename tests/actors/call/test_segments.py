@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from actors.call.chain import Row
+from actors.call.chain import Row, Segments
 from actors.call.events import Bridge, Channel
-from actors.call.segments import Fold, Segments, unchanged
+from actors.call.segments import Fold, unchanged
 
 Make = Callable[..., Channel]
 
