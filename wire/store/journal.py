@@ -14,9 +14,9 @@ segment that nobody needs is unlinked at once.
 What is promised:
 
 - **n** counts from 1 without gaps, across segments and restarts, and never repeats within a **uuid**. A journal whose
-  end cannot be trusted (its last segment damaged; the host lost power and the policy was not `full`; rows gone that a
-  reader had seen) is left as it is, and a new one with a new uuid is begun beside it, n from 1, whose first row is a
-  `lost` row that says why. A reader finishes the old one first.
+  end cannot be trusted (its last segment damaged; the host lost power; rows gone that a reader had seen) is left as it
+  is, and a new one with a new uuid is begun beside it, n from 1, whose first row is a `lost` row that says why: but not
+  after a power cut under `full`, where nothing should be lost. A reader finishes the old one first.
 - **Committed is kept** whatever happens to the process; and to the host, as `journal.synchronous` says. What
   `on_committed` has told survives SIGKILL.
 - **Damage is told.** Each row has a checksum. A reader that meets damaged or missing rows gives one `lost` row in their

@@ -369,11 +369,14 @@ class JournalWriter:
         connection = opened.connection
         boot_id, clean, synchronous = connection.execute("SELECT boot_id, clean, synchronous FROM origin").fetchone()
         n, at_ms = connection.execute("SELECT n, at_ms FROM row ORDER BY n DESC LIMIT 1").fetchone() or (0, 0)
-        if not clean and boot_id != self._boot_id and synchronous != "full":
+        if not clean and boot_id != self._boot_id:
             # The host went down under it: rows that were committed, and perhaps read by somebody, may not have
-            # reached the disk. To go on counting here could give their numbers to other rows.
+            # reached the disk. To go on counting here could give their numbers to other rows, and who had read the
+            # first would pass the second by. Not where every commit was synced; but disks have lied about that, and
+            # a WAL whose end is gone looks whole. So nothing is said to be lost then, and a new journal begun as well.
             connection.close()
-            self._begin_journal(highest + 1, (at_ms or last.begun_ms, "the host stopped without a clean close"))
+            gap = (at_ms or last.begun_ms, "the host stopped without a clean close")
+            self._begin_journal(highest + 1, None if synchronous == "full" else gap)
             return
         with translated(last.path):
             self._mark(connection, clean=False)
