@@ -119,8 +119,7 @@ def write(lines: Iterator[bytes], flush: bool = False) -> None:
     out = sys.stdout.buffer
     flush = flush or sys.stdout.isatty()
     for line in lines:
-        out.write(line)
-        out.write(b"\n")
+        out.write(line + b"\n")  # in one piece: with PYTHONUNBUFFERED each is a system call
         if flush:
             out.flush()
     out.flush()

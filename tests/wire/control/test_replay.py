@@ -1,5 +1,6 @@
 """wire/control/replay.py: files in every shape."""
 
+import gc
 import gzip
 import io
 from pathlib import Path
@@ -73,3 +74,23 @@ def test_a_file_that_is_no_recording(tmp_path: Path, monkeypatch: pytest.MonkeyP
     endless.write_bytes(b"x" * 5000)
     with pytest.raises(ControlError, match="line 1 is longer than 1000 bytes"):
         run(str(endless))
+
+
+def test_nothing_for_the_garbage_collector(tmp_path: Path) -> None:
+    """Neither good nor bad lines leave cycles of objects of ours, so a replay needs no collector; it is as before."""
+    lines = TRACE.read_bytes().splitlines()
+    bad = tmp_path / "bad.jsonl"
+    bad.write_bytes(
+        b"\n".join([*lines, *(line[:-5] for line in lines), *(line.replace(b"id", b"x") for line in lines)])
+    )
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        assert run(str(bad))[1] != []
+        gc.collect()
+        kinds = {type(one) for one in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+    assert [kind for kind in kinds if kind.__module__.startswith(("actors.", "wire."))] == []
+    assert gc.isenabled()
