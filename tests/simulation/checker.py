@@ -151,8 +151,9 @@ def received(links: Sequence[Stretch], rows: Sequence[Row]) -> list[str]:
         known = set(link.sent)
         part = next((part for part in parts if (first := part.first) is not None and first in known), None)
         if part is None:
-            # Nothing of it was journalled, perhaps not even its link-up: then another must follow.
-            if link.sent and index + 1 == len(links):
+            # Nothing of it was journalled, perhaps not even its link-up: then another must follow, or a hole is told.
+            kinds = [row.kind for row in parts[-1].rows if row.kind in (Kind.FRAME, Kind.LOST)]
+            if link.sent and index + 1 == len(links) and kinds[-1:] != [Kind.LOST]:
                 wrong.append(f"link {link.number}: none of its {len(link.sent)} frames is journalled")
             continue
         matched, excused = _matched(link.sent, part)

@@ -115,6 +115,17 @@ def test_frames_that_vanish_are_noticed(good: Result) -> None:
     assert checker.received(good.links, without_link_rows)
 
 
+def test_a_last_link_of_which_nothing_is_left_must_be_told(good: Result) -> None:
+    """A `lost` row behind its link-up stands for all its frames; without one they are missed."""
+    up = max(row.n for row in good.rows if row.kind == Kind.LINK_UP)
+    left = [row for row in good.rows if row.n <= up]
+    sentence = f"link {len(good.links)}: none of its {len(good.links[-1].sent)} frames is journalled"
+    assert checker.received(good.links, left) == [sentence]
+    assert checker.received(good.links, [*left, Row(up + 1, 0, Kind.LOST, b"{}")]) == []
+    hole_before = [row if row.n != up - 1 else Row(up - 1, 0, Kind.LOST, b"{}") for row in left]
+    assert sentence in checker.received(good.links, hole_before)
+
+
 def test_a_hole_is_excused_only_where_its_last_copy_was_destroyed(good: Result) -> None:
     """By damage to journal and ledger both, and only if it had been returned; else it is noticed."""
     streams: dict[str, list[bytes]] = {}
