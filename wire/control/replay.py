@@ -53,7 +53,7 @@ def replayed(file: str, server: str, settings: Settings, problem: Callable[[str]
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """No garbage collection: the core makes no cycles, so there is none; to look for it costs a third of a conference."""
+    """No garbage collection: the core makes no cycles, and to look for some costs a third of a large conference."""
     before = gc.isenabled()
     gc.disable()
     try:
