@@ -15,7 +15,7 @@ from typing import Any
 from thespian.actors import ActorAddress, ActorSystem
 from thespian.system.utilis import thesplog_control
 
-from supervision import frames, links
+from supervision import frames, links, polling
 
 _BOOT_LIMIT = timedelta(seconds=10)
 
@@ -32,6 +32,7 @@ class ActorHost:
         # thesplog writes to a file in the shared temporary directory by default; our own reports say more.
         thesplog_control(logging.CRITICAL, False, 0)
         self.frames = frames.install()
+        polling.install()
         links.become_subreaper()
         before = set(links.children_of(os.getpid()))
         self._system = ActorSystem(
