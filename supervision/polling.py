@@ -1,8 +1,8 @@
 """What Thespian's loop waits with: one poll(2) a turn.
 
 Its TCP transport makes a selector at every turn, registers each of its descriptors, selects once and throws it away.
-With the standard library's epoll that is a dozen system calls, 45 µs for ten descriptors; this is one, 8 µs. At 1,000
-events/s a Switchboard's loop turns some 1,500 times a second.
+With the standard library's epoll that is a dozen system calls, 45 µs of CPU for ten descriptors; this is one, 8 µs. A
+Switchboard's loop turns for every ring, so up to once an event.
 
 `install` puts this module in the place of `selectors` in Thespian's transport, so it has the names used there.
 
