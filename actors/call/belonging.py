@@ -453,7 +453,11 @@ class Belonging:
                 self.channels = self.channels.set(member, known._replace(call=call, group=None))
         node = self.calls[call]
         self.calls = self.calls.set(call, node._replace(live=node.live + len(living)))
-        for member, given in group.held:
+        held = group.held
+        if living and len(living) < len(group.members):
+            # A call ends with its last leg: who lives joins before those end who have gone.
+            held = tuple(sorted(held, key=lambda one: type(one[1].body) is not ChannelJoined))
+        for member, given in held:
             body = given.body
             if type(body) is ChannelJoined and member in living:
                 # Who dialled it is known by now; the rest is as it was when it was first seen.

@@ -198,3 +198,14 @@ def test_a_called_leg_that_is_met_up_was_answered(caller: Channel, called: Chann
     ]
     parties = [body.party for body in world.told("a") if isinstance(body, ChannelJoined)]
     assert [party.answered_ms for party in parties] == [T0, T0 + 5]
+
+
+def test_a_call_does_not_end_before_who_lives_has_joined(channel: Make) -> None:
+    """A leg that waited has gone; the elder, for whom it waited, joins first, and the call goes on."""
+    younger = channel("b", state="Down", created="2026-11-22T08:00:01.000+0000")
+    world = World()
+    world.see(ari.ChannelEnteredBridge(T0, younger, bridge("a", "b")))
+    world.see(ari.ChannelDestroyed(T0, younger, 16, ""))
+    world.see(ari.ChannelStateChange(T0, channel("a", state="Up")))
+    assert [type(body).__name__ for body in world.told("a")][:2] == ["ChannelJoined", "ChannelJoined"]
+    assert list(world.state.calls) == ["a"]
