@@ -185,6 +185,9 @@ class Folding:
         """Calls that ended in rows that are gone: of these nothing more is said."""
         self._ended: set[str] = set()
         """Streams that have ended since the last complete snapshot."""
+        self._over: set[str] = set()
+        """Calls that ended before the world knows of it, since they were not told of all their channels: what comes for
+        them would begin them anew."""
         self._unknown: dict[str, int] = {}
         """Calls that began in rows that are gone, and their last sequence."""
         self.waiting = Waiting()
@@ -256,6 +259,9 @@ class Folding:
             for call_id, call in calls.items():
                 self._calls.restore(call_id, call)
                 yield
+            ended = {stream for stream, mark in self._ledger.marks.all().items() if mark.phase is Phase.ENDED}
+            known = self._world.correlation.calls
+            self._over = {call_id for call_id in known if call_id not in calls and _stream(call_id) in ended}
             return info.position
         return None
 
@@ -483,6 +489,9 @@ class Folding:
         """Give an input to its call; what it came to if the call could not take it."""
         if routed.call_id in self._closed:
             return None
+        if self._over and routed.call_id in self._over:
+            self._batch.unexpected.append(redrive.too_late(routed))
+            return None
         known = routed.call_id in self._calls.states
         self._begin_unknown(routed.call_id)
         folded = self._calls.deliver(routed)
@@ -494,6 +503,8 @@ class Folding:
         batch.began += not known
         if folded.ended:
             batch.ended.append(_stream(routed.call_id))
+            if not redrive.has_ended(self._world, routed.call_id):
+                self._over.add(routed.call_id)
         return None
 
     def _begin_unknown(self, call_id: str) -> None:
@@ -568,7 +579,7 @@ class Folding:
             self._log.error("switchboard.call_resumed_by_redrive", call_id=each.call_id)
             self.resume(each.call_id)
         is_active = each.call_id in self._calls.states or not redrive.has_ended(self._world, each.call_id)
-        if is_active and each.call_id not in self._closed:
+        if is_active and each.call_id not in self._closed and each.call_id not in self._over:
             self._tell_late(each.call_id, inputs)
         elif not self.restoring:
             self._batch.messages.extend(redrive.amendment(inputs, told + 1, row, self._server, self._settings))
@@ -665,6 +676,7 @@ class Folding:
         # What waits for the disk is in the state, and not behind the checkpoint.
         if self.position is not None and self._since_snapshot and not self._uncommitted:
             self._since_snapshot = 0
+            self._over = {call_id for call_id in self._over if not redrive.has_ended(self._world, call_id)}
             # Immutable values: this copy is all calls at this row, however long it takes to write.
             self._snapshot = self._write_snapshot(
                 self.position, self._world, dict(self._calls.states), self.waiting.plain(), frozenset(self._ended)
@@ -708,7 +720,8 @@ class Folding:
         snapshots.complete(number, self._clock())
         with self._ledger.transaction():
             # Whoever is redriven goes on with the numbers of its stream.
-            forgotten = ended - {_stream(call_id) for call_id in self._ledger.quarantine.calls()}
+            kept = self._ledger.quarantine.calls() | self._over
+            forgotten = ended - {_stream(call_id) for call_id in kept}
             self._ledger.marks.forget(forgotten)
             self._ledger.quarantine.forget(snapshots.complete_ones()[-1].position)
         self._ended -= forgotten

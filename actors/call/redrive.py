@@ -21,6 +21,7 @@ import orjson
 from actors.call import events
 from actors.call.belonging import Correlation
 from actors.call.discreet import routed_shown
+from actors.call.effects import Unexpected
 from actors.call.envelope import rfc3339
 from actors.call.host import amended
 from actors.call.inputs import Routed
@@ -104,6 +105,12 @@ def _known(state: Correlation) -> tuple[object, ...]:
 def has_ended(world: World, call_id: str) -> bool:
     """Whether a call that has no state is over, and not yet to begin."""
     return call_id not in world.correlation.calls
+
+
+def too_late(routed: Routed) -> Unexpected:
+    """Report an input for a call that has ended already."""
+    kind = type(routed.input.body).__name__
+    return Unexpected("call-is-over", kind, routed.call_id, "it ended without having been told of all its channels")
 
 
 def amendment(

@@ -62,6 +62,8 @@ class Replay:
         """`rejected:REASON` and `unexpected:WHAT` → how often."""
         self._aside: dict[int, list[_Aside]] = {}
         """By row."""
+        self._over: set[str] = set()
+        """Calls that ended before the world knows of it, since they were not told of all their channels."""
         self._ends: dict[str, int] = {}
         """Calls that ended while something of them was set aside, and their last sequence."""
 
@@ -126,6 +128,9 @@ class Replay:
             call_id = one[0]
             if call_id in lost:
                 continue
+            if self._over and call_id in self._over:
+                self.counts[f"unexpected:{redrive.too_late(one).what}"] += 1
+                continue
             try:
                 call, said, unexpected, ended = host.fold(calls.get(call_id), one, self.server, self.settings)
             except Exception as problem:
@@ -136,6 +141,8 @@ class Replay:
                 continue
             if ended:
                 calls.pop(call_id, None)
+                if not redrive.has_ended(self.world, call_id):
+                    self._over.add(call_id)
                 if self._aside:
                     self._ended(call)
             else:
@@ -182,7 +189,8 @@ class Replay:
     def _apply(self, each: _Aside, row: Row) -> Sequence[OutboundMessage]:
         if each.call_id is None:
             return self._take(redrive.late(self.world, each.row, self.settings), self.lines, each.row)
-        if each.call_id not in self.calls and redrive.has_ended(self.world, each.call_id):
+        has_ended = each.call_id in self._over or redrive.has_ended(self.world, each.call_id)
+        if each.call_id not in self.calls and has_ended:
             sequence = self._ends.get(each.call_id, 0) + 1
             self._ends[each.call_id] = sequence
             return redrive.amendment(each.inputs, sequence, row, self.server, self.settings)

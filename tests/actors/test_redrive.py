@@ -11,7 +11,7 @@ from actors import calls
 from actors.call import events, host, redrive, replay, world
 from actors.call.events import ChannelDtmfReceived
 from actors.call.host import Folded
-from actors.call.inputs import CallInput, Routed
+from actors.call.inputs import CallInput, ChannelJoined, Routed
 from actors.call.redrive import Order
 from actors.call.replay import Replay
 from actors.call.state import Call
@@ -429,6 +429,40 @@ def test_a_suspended_call_goes_on_when_it_is_redriven(site: Site, in_call: Fault
     site.frames(second, len(FRAMES))
     site.check()
     assert site.log.told == ["switchboard.call_resumed_by_redrive"] * 2
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_call_that_was_not_told_of_a_channel_does_not_begin_anew(
+    site: Site, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    """It ends with the channels that it knows; what still comes for it is counted, also by the next process. What it
+    was not told is `call-amended` then."""
+    joined, fold = dict[str, int](), host.fold
+
+    def failing(call: Call | None, routed: Routed, server: str, settings: Settings) -> Folded:
+        # The second channel of each call.
+        if isinstance(routed.input.body, ChannelJoined) and call is not None and call.legs:
+            joined.setdefault(routed.call_id, routed.input.n)
+        if routed.input.n == joined.get(routed.call_id):
+            raise ZeroDivisionError
+        return fold(call, routed, server, settings)
+
+    monkeypatch.setattr(calls, "fold", failing)
+    monkeypatch.setattr(host, "fold", failing)
+    for begin in range(len(FRAMES)):
+        site.frames(begin, begin + 1)
+        if stored:
+            site.snapshot()
+        site.anew()
+    assert joined
+    assert site.calls.states == site.replay.calls == {}
+    site.check()
+    for n in {each.row.n for each in site.waiting()}:
+        site.order(n)
+        site.fold()
+    assert site.waiting() == []
+    assert "call-amended" in site.told()
+    site.check()
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"command":"drop"}', b'{"command":"redrive","id":1,"uuid":"x","n":1}'])
