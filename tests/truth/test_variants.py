@@ -53,6 +53,15 @@ def test_calls_beside_each_other_do_not_touch() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_disturbed_frames_lead_to_a_sound_account(name: str) -> None:
+    """With frames missing, swapped and doubled each stream is in order and valid, and no call_id is invented."""
+    variant = variants.disturbed(name, 1)
+    told = account.read(run.replay(variant.frames))
+    assert told.faults == []
+    assert {message["call_id"] for message in told.messages} <= variant.truth.linkedids | {None}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_frames_that_come_twice_change_nothing(name: str) -> None:
     """Every frame comes again, byte for byte: every fact stays right."""
     assert report.faults({name: verdict(variants.doubled(name))}) == ""

@@ -4,6 +4,7 @@ A variant changes frames and, where it must, CEL and CDR with them, so that the 
 """
 
 import json
+import random
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
@@ -118,6 +119,17 @@ def doubled(name: str) -> Variant:
     """Each frame comes twice."""
     frames, truth = original(name)
     return Variant([line for line in frames for _ in range(2)], truth)
+
+
+def disturbed(name: str, seed: int) -> Variant:
+    """One frame in twenty is missing, one in ten comes after the next, one in thirty comes twice."""
+    frames, truth = original(name)
+    chance = random.Random(seed)
+    kept = [line for line in frames if chance.random() > 0.05]
+    for at in range(len(kept) - 1):
+        if chance.random() < 0.1:
+            kept[at], kept[at + 1] = kept[at + 1], kept[at]
+    return Variant([line for line in kept for _ in range(2 if chance.random() < 0.03 else 1)], truth)
 
 
 def _stripped(value: Any) -> Any:
