@@ -484,6 +484,8 @@ class Folding:
             elif (poisoned := self._deliver(routed)) is not None:
                 self._lose(uuid, row, step.routed, index, poisoned)
                 lost.add(call_id)
+            elif call_id not in self._calls.states:
+                lost.add(call_id)  # it has ended, and the rest of the row would begin it anew
 
     def _deliver(self, routed: Routed) -> "Poisoned | None":
         """Give an input to its call; what it came to if the call could not take it."""

@@ -141,6 +141,7 @@ class Replay:
                 continue
             if ended:
                 calls.pop(call_id, None)
+                lost = {*lost, call_id}  # the rest of the row would begin it anew
                 if not redrive.has_ended(self.world, call_id):
                     self._over.add(call_id)
                 if self._aside:
