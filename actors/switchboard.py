@@ -14,6 +14,7 @@ a state, asked again after a while; it costs no restart.
 """
 
 import contextlib
+import gc
 import os
 import random
 import time
@@ -63,6 +64,9 @@ class SwitchboardActor(ProcessActor):
     )
 
     def start(self, start: Start) -> None:
+        # The fold makes no cycles. A search for garbage through the states of all calls, as often as Python does it by
+        # default, took half the time of a large conference (tests/bench/bench_replay.py --conference).
+        gc.set_threshold(100_000, 10, 10)
         self._settings = start.settings
         self._server = start.pbx.name
         self._path = start.directory / "ledger.db"

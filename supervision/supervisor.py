@@ -7,7 +7,8 @@ A supervisor does nothing but supervise: no sockets, no threads, no work. Only s
   (`StillStarting`), so a Switchboard may refold for an hour, and a hung one is found. A deviation from OTP, whose
   timeout is of the start as a whole; the machine does not know, it is told of its timer later.
 - *Exited* is its pidfd. The reason is its farewell; no farewell means `killed`, with what the kernel says of it. Death
-  may be seen before the farewell is read; but a process that ended by itself (exit status 0) has said one.
+  may be seen before the farewell is read; but a process that ended by itself (exit status 0) has said one. If that is
+  lost on the way all the same, it has ended as it was told to, if it was.
 - A child that said farewell is killed at once: it has nothing left to do, and an interpreter's teardown may hang.
 - Children die with their supervisor, because the kernel sees to it (supervision.links).
 
@@ -72,7 +73,7 @@ from supervision.messages import (
     Stop,
     Suspended,
 )
-from supervision.reasons import Killed, Reason
+from supervision.reasons import SHUTDOWN, Killed, Reason
 from supervision.reports import Context, Report, ReportKind
 from supervision.views import budget, which_children
 from wire.metrics import names
@@ -109,6 +110,8 @@ class _Child:
     answered_at: float | None = None
     lag: float | None = None
     """How long its last probe took, seconds."""
+    told_to_stop: bool = False
+    """It was asked to end."""
     dead: bool = False
     """Its pidfd has told; its farewell may still be in our mailbox."""
     hung: bool = False
@@ -178,6 +181,7 @@ class Supervisor(ProcessActor):
                 self._start_child(command)
             case StopChild(id, generation, limit):
                 if (child := self._child(id, generation)) is not None:
+                    child.told_to_stop = True
                     self._write(child, Stop(limit if isinstance(limit, int) else None))
             case KillChild(id, generation):
                 if (child := self._child(id, generation)) is not None and not child.dead:
@@ -455,9 +459,11 @@ class Supervisor(ProcessActor):
         self._give(ChildAnswered(child.id, child.generation))
 
 
-def _how_it_ended(child: _Child) -> Killed:
+def _how_it_ended(child: _Child) -> Reason:
     """Of a process without a farewell: what its exit status says."""
     status = child.process.exitcode
+    if status == 0 and child.told_to_stop:
+        return SHUTDOWN  # as asked; Thespian may lose the last word of a process that ends
     said = [] if status is None else [f"signal {-status}" if status < 0 else f"exit status {status}"]
     return Killed(", ".join((["hung"] if child.hung else []) + said))
 

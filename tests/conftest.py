@@ -1,5 +1,6 @@
 """What all tests share: a real RabbitMQ and free ports."""
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordin
 # A deadline per example is a timed assertion: on a busy machine it fails for no fault of ours.
 settings.register_profile("arimon", deadline=None)
 settings.load_profile("arimon")
+
+# The pure core makes no cycles, and its tests millions of objects: looking for garbage as often as Python does by
+# default takes a third of their time.
+gc.set_threshold(100_000, 10, 10)
 
 
 @pytest.fixture
