@@ -103,9 +103,9 @@ def test_follow_waits_longer_than_the_timeout(daemon: ServerThread) -> None:
     """A quiet PBX is no error."""
     backend = daemon.backend
     assert isinstance(backend, FakeBackend)
-    lines = ControlClient(daemon.path, timeout=0.1).follow("1.1", "finished-call")
+    lines = ControlClient(daemon.path, timeout=1.0).follow("1.1", "finished-call")
     assert next(lines) == b'{"sequence":1}'
-    threading.Timer(0.3, lambda: daemon.call(backend.hang.set)).start()
+    threading.Timer(1.5, lambda: daemon.call(backend.hang.set)).start()
     assert list(lines) == [b'{"sequence":2}']
     assert ("follow", "1.1", "finished-call") in backend.asked
 
