@@ -47,6 +47,9 @@ class Run:
     def end(self) -> int:
         """Wait for its end; returns the exit code, and finds no process left."""
         self.output += self.process.communicate(timeout=LIMIT)[0]
+        if self.process.returncode != 0:
+            # Interrupted while it started something: the kernel kills that with it, which takes a moment.
+            wait_for(lambda: not marked(self.mark), "whoever dies with arimond has ended", 5.0)
         assert marked(self.mark) == []
         return self.process.returncode
 
