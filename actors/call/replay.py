@@ -133,7 +133,7 @@ class Replay:
                 continue
             try:
                 call, said, unexpected, ended = host.fold(calls.get(call_id), one, self.server, self.settings)
-            except Exception as problem:
+            except Exception as problem:  # whatever it is, as in the daemon: it costs this call this row
                 if row is None:
                     raise
                 lost = {*lost, call_id}
