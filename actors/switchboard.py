@@ -22,9 +22,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from actors.base import ProcessActor, latest
+from actors.batch import Committed
 from actors.call.effects import Unexpected
 from actors.call_system import CallSystem
-from actors.folding import Committed, Folding
+from actors.folding import Folding
 from actors.inspection import call_state, call_summary, gap_row
 from actors.messages import Doubted, JournalNeeded, OfferAnswered, OutcomesCame, SinkChanged
 from actors.outgoing import Outgoing

@@ -23,8 +23,6 @@ from wire.store.row import Row
 
 MOST = 10_000
 """Inputs kept for one call; each has about a kilobyte."""
-KEY = "\0waiting"
-"""Of the slice of a snapshot; no call id begins so."""
 
 
 class Kept(NamedTuple):

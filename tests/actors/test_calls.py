@@ -1,7 +1,6 @@
 """actors.calls and actors.call_system: one Thespian actor per active call, supervised, with nothing left over."""
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 
 import orjson
 import pytest
@@ -13,12 +12,10 @@ from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call.world import World, step
 from actors.call_system import CallSystem, Poisoned
-from actors.folding import CODEC
 from conf.settings import Settings
 from supervision.reports import Context, ReportKind
 from tests.truth import recordings
 from wire.message import OutboundMessage
-from wire.store.row import Kind, Row
 
 SERVER = "pbx1"
 ANSWERED = "01_inbound_answered_caller_hangup"
@@ -26,17 +23,11 @@ MOST_ROWS = 3000
 """Rows of a recording that are looked at: all, but for the load of 200 calls at once."""
 
 
-def rows(name: str) -> Iterator[Row]:
-    """A recording as the journal has it."""
-    for n, line in enumerate(islice(recordings.frames(name), MOST_ROWS), 1):
-        yield Row(n, 1_795_000_000_000 + n, Kind.FRAME, orjson.dumps(orjson.loads(line)["event"]))
-
-
 def routed(name: str, settings: Settings) -> list[Routed]:
     """What its calls are told."""
     world = World.new(SERVER)
     found: list[Routed] = []
-    for row in rows(name):
+    for row in recordings.rows(name, MOST_ROWS):
         done = step(world, row, settings)
         world = done.world
         found.extend(done.routed)
@@ -344,34 +335,3 @@ def test_actors_say_what_a_plain_fold_says(name: str, settings: Settings) -> Non
     assert system.states == plain
     assert system.census() == {"calls": len(plain), "actors": len(plain)}
     assert {system.generation(call_id) for call_id in plain} <= {1}
-
-
-@pytest.mark.parametrize("name", recordings.names())
-def test_a_snapshot_taken_at_any_row_is_as_good_as_the_state(name: str, settings: Settings) -> None:
-    """World and calls, written and read back by the Switchboard's codec at each row, fold to the same messages."""
-    world, kept = World.new(SERVER), World.new(SERVER)
-    calls_, stored = dict[str, Call](), dict[str, bytes]()
-    for number, row in enumerate(rows(name)):
-        done, again = step(world, row, settings), step(kept, row, settings)
-        assert again == done
-        world = kept = done.world
-        # A world of 200 calls takes its time; each tenth of those is enough.
-        if len(calls_) < 20 or number % 10 == 0:
-            kept = CODEC.decode(CODEC.encode(world))
-            assert kept == world
-        for each in done.routed:
-            blob = stored.get(each.call_id)
-            restored = None if blob is None else CODEC.decode(blob)
-            assert type(restored) in (Call, type(None))
-            folded = host.fold(calls_.get(each.call_id), each, SERVER, settings)
-            assert host.fold(restored, each, SERVER, settings) == folded
-            calls_[each.call_id], stored[each.call_id] = folded.call, CODEC.encode(folded.call)
-            if folded.ended:
-                del calls_[each.call_id], stored[each.call_id]
-
-
-def test_the_core_keeps_no_state_outside_of_the_codecs_list() -> None:
-    """What a snapshot may hold are classes of the pure core, and of its configuration."""
-    allowed = {module for module, _name in CODEC._allowed if module.split(".")[0] in ("actors", "conf", "wire")}
-    assert {"actors.call.state", "actors.call.world", "conf.settings"} <= allowed
-    assert all(module == "conf.settings" or module.startswith("actors.call.") for module in allowed)

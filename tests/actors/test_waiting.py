@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from actors.call_system import CallSystem
-from actors.folding import CODEC, Folding
+from actors.folding import Folding
+from actors.snapshots import CODEC
 from actors.waiting import MOST, Kept, Waiting
 from conf.settings import Settings
 from tests.truth import recordings

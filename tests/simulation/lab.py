@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from actors import folding
+from actors import standing
 from actors.call import world
 from actors.call.replay import Replay
 from actors.call.state import Call
@@ -460,7 +460,7 @@ def run(seed: int, schedule: Sequence[Fault] | None = None) -> Result:
     chosen = schedule_of(seed) if schedule is None else tuple(schedule)
     with _folder() as folder:
         lab = Lab(seed, chosen, folder)
-        stepping = mock.patch.object(folding, "world", SimpleNamespace(step=lab.fold))
+        stepping = mock.patch.object(standing, "world", SimpleNamespace(step=lab.fold))
         with stepping, installed(lab.disk, lab.luck("disk")):
             lab.run()
             result = lab.check()

@@ -4,9 +4,16 @@ import csv
 import gzip
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+import orjson
+
+from wire.store.row import Kind, Row
+
+BEGIN_MS = 1_795_000_000_000
+"""When the row before the first of a recording would have come, Unix milliseconds; the others a millisecond apart."""
 FOLDER = Path(__file__).resolve().parent.parent / "traces"
 """The recordings of this repository."""
 
@@ -34,6 +41,12 @@ def frames(name: str, folder: Path = FOLDER) -> Iterator[bytes]:
     with open_text(_path(name, "jsonl", folder)) as lines:
         for line in lines:
             yield line.encode()
+
+
+def rows(name: str, most: int | None = None) -> Iterator[Row]:
+    """A recording as a journal has it: its first `most` rows, or all."""
+    for n, line in enumerate(islice(frames(name), most), 1):
+        yield Row(n, BEGIN_MS + n, Kind.FRAME, orjson.dumps(orjson.loads(line)["event"]))
 
 
 def cel(name: str, folder: Path = FOLDER) -> list[dict[str, str]]:

@@ -1,0 +1,104 @@
+"""Rows that were set aside are applied once more, by an order in the journal, on the ledger that keeps them.
+
+What applying means stands in actors.call.redrive, which is pure. Here is what the ledger adds: which entries an order
+means, what became of each, and that a refold applies what was applied then, and nothing else.
+"""
+
+import traceback
+
+from actors.call import redrive
+from actors.call.inputs import Routed
+from actors.call.redrive import Order
+from actors.snapshots import CODEC
+from actors.standing import Aside, Complaints, Standing, stream_of
+from conf.settings import Settings
+from wire.store.database import translated
+from wire.store.ledger import Attempt, Ledger, Quarantined
+from wire.store.row import Position, Row
+
+
+class Redrive:
+    """Carries orders out.
+
+    Args:
+        standing: what is changed by it.
+        ledger: open; its quarantine is read here, and changed by the commit.
+        settings: what is configured.
+        log: for what an operator must know.
+    """
+
+    def __init__(self, standing: Standing, ledger: Ledger, settings: Settings, log: Complaints) -> None:
+        self._standing = standing
+        self._ledger = ledger
+        self._settings = settings
+        self._log = log
+
+    def carry_out(self, order: Order, row: Row, at: Position) -> None:
+        """Apply what was set aside once more; what fails again stays where it is.
+
+        Args:
+            order: what is meant.
+            row: in which it stands.
+            at: where that is.
+
+        Raises:
+            StoreUnusable: the disk refuses to say what is in quarantine, and nothing was changed.
+        """
+        for each, aside, told in self._entries(order):
+            error: str | None = None
+            trace = ""
+            try:
+                self._apply(each, aside, told, row)
+            except redrive.NotApplied as problem:
+                error = str(problem)
+            except Exception as problem:  # noqa: BLE001  # as in `Standing.row`
+                error, trace = repr(problem), "".join(traceback.format_exception(problem))
+            self._standing.batch.attempts.append(Attempt(each.id, order.id, at, error, trace))
+
+    def carry_out_again(self, row: Row, at: Position) -> None:
+        """A refold is at an order: apply what was applied then, and nothing else."""
+        for each, aside, told in self._entries(at):
+            try:
+                self._apply(each, aside, told, row)
+            except Exception as problem:  # noqa: BLE001  # other code than then; the streams' marks see to the numbers
+                self._log.error("switchboard.redrive_differs", n=each.row.n, call_id=each.call_id, error=repr(problem))
+
+    def give_up(self, order: Order, at: Position, error: str) -> None:
+        """An order is passed by, for whatever it does to us; what it means stays where it is."""
+        attempts = [Attempt(each.id, order.id, at, error) for each, _aside, _told in self._entries(order)]
+        self._standing.batch.attempts = attempts
+
+    def _entries(self, wanted: Order | Position) -> list[tuple[Quarantined, Aside, int]]:
+        """The entries that an order means, or those that were applied at one: each with what a refold leaves out of its
+        row, and the last sequence of its call. All that is read: what follows cannot fail because of a disk."""
+        ledger = self._ledger
+        with translated(ledger.path):
+            if isinstance(wanted, Position):
+                found = ledger.quarantine.redriven_at(wanted)
+            else:
+                found = ledger.quarantine.find(wanted.n, wanted.uuid)
+            return [
+                (
+                    each,
+                    ledger.quarantine.keys(each.uuid, each.row.n - 1, each.row.n),
+                    ledger.marks.of(stream_of(each.call_id or "")),
+                )
+                for each in found
+            ]
+
+    def _apply(self, each: Quarantined, aside: Aside, told: int, row: Row) -> None:
+        standing, call_id = self._standing, each.call_id
+        if call_id is None:
+            step = redrive.late(standing.world, each.row, self._settings)
+            standing.take(each.uuid, each.row, step, aside)
+            return
+        if each.inputs is None:
+            raise redrive.NotApplied("an older arimon set it aside, and did not keep what the call was told")
+        inputs: tuple[Routed, ...] = CODEC.decode(each.inputs)
+        if call_id in standing.waiting:
+            self._log.error("switchboard.call_resumed_by_redrive", call_id=call_id)
+            standing.resume(call_id)
+        if standing.is_active(call_id):
+            standing.tell_late(call_id, inputs)
+        elif not standing.muted:
+            standing.amend(call_id, inputs, told, row)
