@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from actors.messages import OfferAnswered, OutcomesCame
 from supervision.messages import Place
 from wire.sink import Outcome, Verdict
-from wire.store.offers import Accepted, Offer
+from wire.store.offer import Accepted, Offer
 from wire.store.outbox import Entry
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from wire.metrics.registry import Snapshot
 from wire.sink import SinkState
-from wire.store.offers import Accepted
+from wire.store.offer import Accepted
 from wire.store.row import Position
 
 

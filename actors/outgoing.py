@@ -16,7 +16,7 @@ from supervision.messages import Identity
 from wire.store.database import translated
 from wire.store.errors import StoreUnusable
 from wire.store.ledger import Ledger
-from wire.store.offers import (
+from wire.store.offer import (
     Command,
     Confirmed,
     Delete,
@@ -26,7 +26,6 @@ from wire.store.offers import (
     Load,
     Loaded,
     Offer,
-    Offers,
     Park,
     PublisherDown,
     PublisherUp,
@@ -34,6 +33,7 @@ from wire.store.offers import (
     Tick,
     Withhold,
 )
+from wire.store.offers import Offers
 
 
 class Outgoing:

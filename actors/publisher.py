@@ -28,7 +28,7 @@ from wire.amqp.link import AmqpSink
 from wire.file_sink import FileSink
 from wire.metrics import names
 from wire.sink import Outcome, Phase, Sink, SinkState, Verdict
-from wire.store.offers import Offer
+from wire.store.offer import Offer
 from wire.store.outbox import Entry
 
 _RECENT = 2000

@@ -40,7 +40,7 @@ from wire.store.database import translated
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger, Quarantined, Suspect
-from wire.store.offers import Accepted, Added, Limits, Unparked
+from wire.store.offer import Accepted, Added, Limits, Unparked
 from wire.store.row import Position
 
 PUBLISHER = Place("publisher", None)

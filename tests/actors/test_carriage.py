@@ -5,7 +5,7 @@ from actors.messages import OfferAnswered, OutcomesCame
 from supervision.messages import Place
 from wire.message import OutboundMessage
 from wire.sink import Outcome, Verdict
-from wire.store.offers import Accepted, Offer
+from wire.store.offer import Accepted, Offer
 from wire.store.outbox import Entry
 
 ONE, OTHER = Place("switchboard", "pbx1"), Place("switchboard", "pbx2")

@@ -13,7 +13,7 @@ from supervision.messages import Identity
 from wire.message import OutboundMessage
 from wire.schemas import schemas
 from wire.store.ledger import Ledger
-from wire.store.offers import Accepted, Added, Limits, Offer
+from wire.store.offer import Accepted, Added, Limits, Offer
 from wire.store.outbox import Entry
 
 PUBLISHER = Identity("publisher", None, 3)

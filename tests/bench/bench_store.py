@@ -20,7 +20,18 @@ from conf.settings import Journal
 from wire.message import OutboundMessage
 from wire.store.journal import JournalReader, JournalWriter
 from wire.store.ledger import Ledger
-from wire.store.offers import Accepted, Added, Confirmed, Delete, Limits, Load, Loaded, Offer, Offers, PublisherUp
+from wire.store.offer import (
+    Accepted,
+    Added,
+    Confirmed,
+    Delete,
+    Limits,
+    Load,
+    Loaded,
+    Offer,
+    PublisherUp,
+)
+from wire.store.offers import Offers
 from wire.store.outbox import Entry
 from wire.store.row import Kind, Position
 

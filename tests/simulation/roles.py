@@ -42,7 +42,7 @@ from wire.sink import Outcome, SinkState
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger
-from wire.store.offers import Accepted, Added, Limits, Offer, Unparked
+from wire.store.offer import Accepted, Added, Limits, Offer, Unparked
 from wire.store.outbox import Entry
 from wire.store.row import Kind
 

@@ -9,7 +9,7 @@ import pytest
 
 from wire.message import OutboundMessage
 from wire.store import outbox as outbox_module
-from wire.store.offers import (
+from wire.store.offer import (
     Accepted,
     Added,
     Command,
@@ -21,7 +21,6 @@ from wire.store.offers import (
     Load,
     Loaded,
     Offer,
-    Offers,
     Park,
     PublisherDown,
     PublisherUp,
@@ -30,6 +29,7 @@ from wire.store.offers import (
     Unparked,
     Withhold,
 )
+from wire.store.offers import Offers
 from wire.store.outbox import Entry, Outbox
 
 Make = Callable[..., OutboundMessage]
