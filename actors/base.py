@@ -143,6 +143,8 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self.debug = Debug()
         self.asking: Asking
         """While a question is being answered: who asked."""
+        self.enquiries: object = None
+        """Whoever answers the questions that are not answered here; has a `query_<name>` for each."""
         self._lines: dict[str, tuple[Place, Line[Any]]] = {}
         self._known: dict[str, Identity | None] = {}
         self.open_line("vitals", MONITOR, latest)
@@ -396,7 +398,7 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
 
     def receive_Query(self, message: Query, sender: Peer) -> None:
         self.asking = Asking(sender, message.reference)
-        handler = getattr(self, f"query_{message.name}", None)
+        handler = getattr(self, f"query_{message.name}", None) or getattr(self.enquiries, f"query_{message.name}", None)
         if handler is None:
             self.answer(self.asking, problem=f"{self.identity.place} knows nothing of {message.name!r}")
         elif self._held is not None and message.name not in _SYSTEM_QUESTIONS | self.answered_anyway:

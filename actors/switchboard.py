@@ -2,7 +2,8 @@
 
     doorbell → rows → folding → calls' mailboxes → one transaction → outgoing → Publisher
 
-What needs no actor stands in `actors.folding` and `actors.outgoing`, and runs in the simulation too.
+What needs no actor stands in `actors.folding` and `actors.outgoing`, and runs in the simulation too; what is answered
+to questions, in `actors.enquiries`.
 
 The doorbell (wire.store.bell) only says that there may be something; the journal is the queue, and it is looked at once
 a second without a ring too. All work is done in slices of at most `switchboard.slice_seconds`, between which the
@@ -25,21 +26,20 @@ from actors.base import ProcessActor, latest
 from actors.batch import Committed
 from actors.call.effects import Unexpected
 from actors.call_system import CallSystem
+from actors.enquiries import Enquiries
 from actors.folding import Folding
-from actors.inspection import call_state, call_summary, gap_row
 from actors.messages import Doubted, JournalNeeded, OfferAnswered, OutcomesCame, SinkChanged
 from actors.outgoing import Outgoing
 from supervision.messages import Peer, Place, Reported, Start
 from supervision.reasons import SHUTDOWN
 from wire import log
 from wire.backoff import Backoff
-from wire.control.api import CallSummary, Gap, JournalStatus, OutboxStatus, QuarantineDetail, QuarantineRow
 from wire.metrics import names
 from wire.store.bell import Bell
 from wire.store.database import translated
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader
-from wire.store.ledger import Ledger, Quarantined, Suspect
+from wire.store.ledger import Ledger, Suspect
 from wire.store.offer import Accepted, Added, Limits, Unparked
 from wire.store.row import Position
 
@@ -86,6 +86,8 @@ class SwitchboardActor(ProcessActor):
         """What the disk said when it last refused; None while it works."""
         self._refusals = 0
         self._draining_until: float | None = None
+        self._retired_at = 0.0
+        """When Connection was last told of the rows still needed; on the clock of `time.monotonic`."""
         self._unexpected_limit = log.Limit()
         self._instruments()
         self._bell = Bell(start.directory / "bell")
@@ -104,6 +106,15 @@ class SwitchboardActor(ProcessActor):
         self._calls = CallSystem(self._server, self._settings)
         self._folding = Folding(
             self._server, self._settings, self._ledger, self._reader, self._calls, self.log, _now_ms
+        )
+        self.enquiries = Enquiries(
+            self._server,
+            self.identity.place,
+            self._ledger,
+            self._reader,
+            self._outgoing,
+            self._calls,
+            self._folding,
         )
 
     def stop(self) -> None:
@@ -389,8 +400,6 @@ class SwitchboardActor(ProcessActor):
         if held_up and (suppressed := self._unexpected_limit.admit("held up")) is not None:
             self.log.error("switchboard.parked_max_reached", streams=held_up, suppressed=suppressed)
 
-    _retired_at = 0.0
-
     def _look_how_far(self) -> None:
         # If it cannot be read, the fold meets that too, and says so.
         with contextlib.suppress(StoreUnusable, StoreDamaged):
@@ -410,42 +419,7 @@ class SwitchboardActor(ProcessActor):
     def _lag_seconds(self) -> float:
         return 0.0 if self._lag_since is None or self._lag_rows() == 0 else time.monotonic() - self._lag_since
 
-    # --- questions ----------------------------------------------------------------------------------------------------
-
-    def query_calls(self) -> list[CallSummary]:
-        """Every active call, in a line."""
-        return [
-            call_summary(call, self._server, self._calls.generation(call_id))
-            for call_id, call in self._calls.states.items()
-        ]
-
-    def query_call(self, call_id: str) -> dict[str, Any] | None:
-        """One active call in full; None if there is none."""
-        call = self._calls.states.get(call_id)
-        if call is None:
-            return None
-        stream = f"call:{call_id}"
-        waiting = [each.entry.message.body.decode() for each in self._ledger.outbox.listing(stream=stream)]
-        return {
-            "summary": call_summary(call, self._server, self._calls.generation(call_id)),
-            "state": call_state(call),
-            "waiting": waiting,
-        }
-
-    def query_outbox(self) -> OutboxStatus:
-        """How the outbox is."""
-        counts = self._ledger.outbox.counts()
-        return {
-            "owner": str(self.identity.place),
-            "depth": counts.waiting + counts.parked,
-            "oldest_ms": counts.oldest_waiting_ms,
-            "streams": self._outgoing.in_flight,
-            "in_flight": self._outgoing.in_flight,
-            "parked": counts.parked,
-            "held_up": self._outgoing.held_up,
-            "withheld": self._outgoing.withheld.total(),
-            "bytes": self._path.stat().st_size,
-        }
+    # --- orders -------------------------------------------------------------------------------------------------------
 
     def query_outbox_redrive(self) -> int:
         """Offer parked messages again; how many there were."""
@@ -455,78 +429,14 @@ class SwitchboardActor(ProcessActor):
         self._set_offer_timer()
         return len(ids)
 
-    def query_journal(self) -> JournalStatus:
-        """Range and size of the journal, and how far it is folded."""
-        found = self._reader.range()
-        return {
-            "pbx": self._server,
-            "uuid": found.last.uuid if found.last else "",
-            "first_n": found.first.n if found.first else 0,
-            "last_n": found.last.n if found.last else 0,
-            "rows": found.last.n - found.first.n + 1 if found.first and found.last else 0,
-            "bytes": found.bytes,
-            "segments": found.segments,
-            "first_ms": found.first_ms,
-            "last_ms": found.last_ms,
-            "folded_n": self._position.n if self._position else 0,
-            "lost": 0,
-        }
-
-    def query_gaps(self) -> list[Gap]:
-        """Times in which the PBX was not seen, oldest first; the last may still be open."""
-        watch = self._folding.watch
-        found = watch.past if watch.gap is None else (*watch.past, watch.gap)
-        return [gap_row(self._server, gap) for gap in found if gap.from_ms is not None]
-
-    def query_outcome(self, name: str) -> dict[str, Any] | None:
-        """What the looks of this name came to so far; None if none was folded yet."""
-        outcome = self._folding.watch.outcome
-        return None if outcome is None or outcome.name != name else outcome._asdict()
-
-    def query_quarantine(self) -> list[QuarantineRow]:
-        """Rows in quarantine, oldest first."""
-        return [_quarantine_row(self._server, each) for each in self._ledger.quarantine.listing(rows=1000)]
-
-    def query_quarantine_show(self, n: int) -> QuarantineDetail | None:
-        """One of them in full; None if row `n` is not there."""
-        for each in self._ledger.quarantine.find(n):
-            body = each.row.body.decode("utf-8", "replace")
-            return {"row": _quarantine_row(self._server, each), "body": body, "traceback": each.traceback}
-        return None
-
     def query_quarantine_drop(self, n: int) -> int:
         """Forget row `n`, of all calls that could not take it; how many entries there were."""
         with self._ledger.transaction():
             return self._ledger.quarantine.drop(n, _now_ms())
 
-    def query_redrivable(self, n: int) -> dict[str, Any]:
-        """What an order to apply row `n` once more would mean: the journals that it may be of, and how many entries."""
-        found = self._ledger.quarantine.find(n)
-        return {
-            "journals": sorted({each.uuid for each in found}),
-            "entries": len(found),
-            "kinds": sorted({str(each.row.kind) for each in found if each.call_id is None}),
-        }
-
-    def query_redriven(self, order: str) -> dict[str, Any]:
-        """What became of an order so far."""
-        return self._ledger.quarantine.progress(order)._asdict()
-
-    def query_census(self) -> dict[str, int]:
-        """Calls that ought to have an actor, and actors that there are."""
-        return self._calls.census()
-
     def query_kill_call(self, call_id: str) -> bool:
         """End a call's actor at once; its supervisor starts a successor. False if there is no such call."""
         return self._calls.kill(call_id) and self._resumed(call_id)
-
-    def query_which_children(self) -> list[dict[str, Any]]:
-        """The partitions, the one started last first."""
-        sizes = self._calls.partition_sizes()
-        return [
-            {"id": f"calls/{index}", "state": "running", "type": "supervisor", "restart": "permanent", "calls": size}
-            for index, size in reversed(list(enumerate(sizes)))
-        ]
 
     def query_ask_within(self, path: str, name: str, arguments: dict[str, Any]) -> Any:
         """Ask a call (`call/ID`) or a partition (`calls/INDEX`) what every process is asked; None if there is none."""
@@ -561,18 +471,6 @@ class SwitchboardActor(ProcessActor):
             self._folding.resume(call_id)
             self._go_on()
         return True
-
-
-def _quarantine_row(server: str, each: Quarantined) -> QuarantineRow:
-    return {
-        "pbx": server,
-        "n": each.row.n,
-        "at_ms": each.row.at_ms,
-        "call_id": each.call_id,
-        "where": each.stage,
-        "error": each.error,
-        "attempts": each.attempts,
-    }
 
 
 def _now_ms() -> int:
