@@ -9,6 +9,7 @@ segment that was set aside (`….journal.corrupt-TIME`) keeps its place in the o
 import os
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,18 +69,26 @@ def list_segments(directory: Path) -> tuple[list[Segment], list[Segment]]:
     except FileNotFoundError:
         return kept, aside
     for name in names:
-        base, mark, rest = name.partition(_ASIDE)
-        if mark:
-            base += SUFFIX
-        elif not name.endswith(SUFFIX):
-            continue
-        if mark and rest.endswith(("-wal", "-shm")):
-            continue
-        ordinal, first_n, begun_ms, uuid = (*base.removesuffix(SUFFIX).split("-", 3), "", "", "")[:4]
-        if ordinal.isdigit() and first_n.isdigit() and begun_ms.isdigit() and uuid:
-            segment = Segment(int(ordinal), int(first_n), int(begun_ms), uuid, directory / name)
-            (aside if mark else kept).append(segment)
+        segment, is_aside = _read_name(directory, name)
+        if segment is not None:
+            (aside if is_aside else kept).append(segment)
     return sorted(kept), sorted(aside)
+
+
+@lru_cache(maxsize=256)  # a reader that finds nothing new looks at the same few names again and again
+def _read_name(directory: Path, name: str) -> tuple[Segment | None, bool]:
+    """The segment that a file's name tells of, if it does, and whether it was set aside."""
+    base, mark, rest = name.partition(_ASIDE)
+    if mark:
+        base += SUFFIX
+    elif not name.endswith(SUFFIX):
+        return None, False
+    if mark and rest.endswith(("-wal", "-shm")):
+        return None, True
+    ordinal, first_n, begun_ms, uuid = (*base.removesuffix(SUFFIX).split("-", 3), "", "", "")[:4]
+    if ordinal.isdigit() and first_n.isdigit() and begun_ms.isdigit() and uuid:
+        return Segment(int(ordinal), int(first_n), int(begun_ms), uuid, directory / name), bool(mark)
+    return None, bool(mark)
 
 
 def index_of(segments: Sequence[Segment], uuid: str, n: int) -> int | None:
