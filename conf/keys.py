@@ -1,12 +1,18 @@
 """What the settings' classes say about each key: its type, default, unit and meaning.
 
 For error messages, for environment variables, which have no types of their own, and for docs/configuration.md.
+
+What a key means stands below it in settings.py and is read from there when somebody asks: few starts do, and pydantic's
+own `use_attribute_docstrings` reads the file for each class, which took a tenth of arimon-ctl's start.
 """
 
+import ast
 import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +20,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from conf import settings
 from conf.settings import Settings
 
 Shape = Literal["section", "list", "mapping", "scalar"]
@@ -31,17 +38,44 @@ class Key:
     """For people: `whole number 0…65535`, `text`, `a or b`, …"""
     default: str
     """As it would stand in YAML; `required` when there is none."""
-    unit: str
-    """`seconds`, `bytes`, or nothing."""
-    meaning: str
     optional: bool
     """Whether it may be null."""
     secret: bool
+    section: str
+    """The class that it stands in."""
+    timed: bool
+    """Of a type that is a number of seconds."""
 
     @property
     def name(self) -> str:
         """`pbx.*.url`."""
         return ".".join(self.path)
+
+    @property
+    def meaning(self) -> str:
+        """What stands below it in settings.py, on one line."""
+        return " ".join(_meanings()[self.section, self.path[-1]].split()).replace("None", "null")
+
+    @property
+    def unit(self) -> str:
+        """`seconds`, `bytes`, or nothing."""
+        if self.timed or self.meaning.endswith("seconds."):
+            return "seconds"
+        return "bytes" if self.path[-1].endswith("_bytes") else ""
+
+
+@cache
+def _meanings() -> dict[tuple[str, str], str]:
+    """Class and field → the text below it; empty where there is none."""
+    texts: dict[tuple[str, str], str] = {}
+    for section in ast.parse(Path(settings.__file__).read_bytes()).body:
+        if isinstance(section, ast.ClassDef):
+            for line, below in pairwise([*section.body, ast.Pass()]):
+                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                    text = below.value if isinstance(below, ast.Expr) else None
+                    said = text.value if isinstance(text, ast.Constant) else ""
+                    texts[section.name, line.target.id] = said if isinstance(said, str) else ""
+    return texts
 
 
 def keys() -> Iterator[Key]:
@@ -54,29 +88,27 @@ def _keys(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Key]:
         inner, optional = _unwrap(field.annotation)
         here = (*path, name)
         item = _item(inner)
-        yield _key(here, field, inner, optional)
+        yield _key(model, here, field, inner, optional)
         if _is_section(inner):
             yield from _keys(inner, here)
         elif item is not None and _is_section(item):
             yield from _keys(item, (*here, "*"))
 
 
-def _key(path: tuple[str, ...], field: FieldInfo, inner: Any, optional: bool) -> Key:
+def _key(model: type[BaseModel], path: tuple[str, ...], field: FieldInfo, inner: Any, optional: bool) -> Key:
     origin = typing.get_origin(inner)
     shape: Shape = (
         "section" if _is_section(inner) else "list" if origin is tuple else "mapping" if origin is dict else "scalar"
     )
-    meaning = " ".join((field.description or "").split()).replace("None", "null")
-    timed = inner is float or meaning.endswith("seconds.")
     return Key(
         path=path,
         shape=shape,
         type=_type(inner, field) + (" or null" if optional else ""),
         default="required" if field.is_required() else "" if shape == "section" else _yaml(field.default),
-        unit="seconds" if timed else "bytes" if path[-1].endswith("_bytes") else "",
-        meaning=meaning,
         optional=optional,
         secret=inner is SecretStr,
+        section=model.__name__,
+        timed=inner is float,
     )
 
 

@@ -52,9 +52,9 @@ Regex = Annotated[str, AfterValidator(_compiles), Field(json_schema_extra={"word
 
 
 class Section(BaseModel):
-    """A group of options: frozen, and an unknown key in it is an error."""
+    """A group of options: frozen, and an unknown key in it is an error. `conf.keys` reads what stands below each."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Application(Section):

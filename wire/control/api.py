@@ -16,14 +16,17 @@ Every field of a reply is present; None where it is unknown. Moments are Unix mi
     pbx/NAME/calls/3                  the fourth partition of calls
     pbx/NAME/call/ID                  one call; ID is everything after `call/` and may hold slashes
 
-Errors, by whose fault it is; each has the HTTP status that carries it:
+Errors, by whose fault it is, with the HTTP status that carries it:
 
     ControlError
     ├── BadRequest    400  the question makes no sense (ours who ask)
     ├── NotFound      404  there is no such call, path, row …
     ├── Refused       409  it makes sense, but not now, or never for this target
     ├── Unsupported   501  this arimond cannot do it
-    └── Unanswered    504  whoever knows did not answer in time
+    ├── Unanswered    504  whoever knows did not answer in time
+    ├── DaemonDown         nobody answers on the socket
+    ├── NotPermitted       the socket is not for this user
+    └── NotUnderstood      what answered is no arimond of our version
 """
 
 from collections.abc import AsyncIterator
@@ -54,6 +57,18 @@ class Unsupported(ControlError):
 
 class Unanswered(ControlError):
     status = 504
+
+
+class DaemonDown(ControlError):
+    """Only who asks can see it, like the next two."""
+
+
+class NotPermitted(ControlError):
+    """The socket is not for this user."""
+
+
+class NotUnderstood(ControlError):
+    """What answered is no arimond of our version."""
 
 
 class ErrorReply(TypedDict):

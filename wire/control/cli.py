@@ -9,8 +9,8 @@ Options that every command takes, before or after its name: --json, --socket, --
 else the one of the configuration file given, else $ARIMON_CONTROL__SOCKET, else /run/arimon/control.sock.
 
 Results go to standard output, everything else to standard error. The exit code says whose fault it was (`EXITS`);
-there is never a traceback. It starts fast: rich, pydantic and the call model are imported by the commands that use
-them, thespian by none.
+there is never a traceback. It starts fast: rich, pydantic, the client and the call model are imported by the commands
+that use them, thespian by none.
 """
 
 import json
@@ -20,8 +20,7 @@ from collections.abc import Iterator
 
 import click
 
-from wire.control.api import ControlError, Unanswered, Unsupported
-from wire.control.client import DaemonDown, NotPermitted
+from wire.control.api import ControlError, DaemonDown, NotPermitted, Unanswered, Unsupported
 from wire.control.door import Door, common, door_of, pbx_option, sure, write, yes_option
 
 EXITS = {

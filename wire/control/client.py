@@ -4,12 +4,7 @@
     client.status()["healthy"]
 
 One connection per question, so that a daemon that restarts in between is simply there again. Failures are api.py's
-classes, and three more that only this side can see:
-
-    ControlError
-    ├── DaemonDown      nobody answers on the socket
-    ├── NotPermitted    the socket is not for this user
-    └── NotUnderstood   what answered is no arimond of our version
+classes.
 """
 
 import http.client
@@ -27,11 +22,14 @@ from wire.control.api import (
     ControlError,
     Crash,
     CrashDetail,
+    DaemonDown,
     Done,
     Gap,
     JournalStatus,
     Node,
     NotFound,
+    NotPermitted,
+    NotUnderstood,
     OutboxStatus,
     QuarantineDetail,
     QuarantineRow,
@@ -55,18 +53,6 @@ RESTART_SECONDS = 70.0
 """The same of a restart."""
 
 MAX_REPLY_BYTES = 256 * 1024 * 1024
-
-
-class DaemonDown(ControlError):
-    """Nobody answers on the socket."""
-
-
-class NotPermitted(ControlError):
-    """The socket is not for this user."""
-
-
-class NotUnderstood(ControlError):
-    """What answered is no arimond of our version."""
 
 
 _BY_STATUS = {error.status: error for error in (BadRequest, NotFound, Refused, Unsupported, Unanswered)}

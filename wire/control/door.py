@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wire.control.client import ControlClient
-
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from wire.control.client import ControlClient
 
 DEFAULT_SOCKET = "/run/arimon/control.sock"
 
@@ -28,8 +28,10 @@ class Door:
     socket: Path | None = None
     config: Path | None = None
 
-    def client(self) -> ControlClient:
+    def client(self) -> "ControlClient":
         """A client of the socket that is meant."""
+        from wire.control.client import ControlClient
+
         if self.socket is not None:
             return ControlClient(self.socket)
         if self.config is not None:

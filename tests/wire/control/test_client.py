@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.wire.control.fakes import CALL, CRASH, MESSAGE, QUARANTINED, STATUS, TREE, FakeBackend, ServerThread
-from wire.control.api import ControlError, NotFound, Refused, Unanswered, Unsupported
-from wire.control.client import ControlClient, DaemonDown, NotUnderstood
+from wire.control.api import ControlError, DaemonDown, NotFound, NotUnderstood, Refused, Unanswered, Unsupported
+from wire.control.client import ControlClient
 
 
 @contextmanager
