@@ -1,8 +1,8 @@
 """ARI's events as the call model sees them: decoded, checked, light.
 
 `decode` turns the raw bytes of one WebSocket message into one of the named tuples below, which keep ARI's names, or
-into None when the model has no use for it. Two thirds of what Asterisk sends are ChannelVarset of variables that nobody
-asks for: they are dropped here, before any state is touched.
+into None when the model has no use for it. Half of what Asterisk sends are ChannelVarset of variables that nobody asks
+for: they are dropped here, before any state is touched.
 
 What is wrong with a frame is the peer's fault and a `DecodeError`; an event type that we have never heard of is no
 fault at all and becomes `UnknownEvent`, so that it can be counted.
@@ -40,6 +40,19 @@ VARIABLES = frozenset(
     }
 )
 """Channel variables that the model reads; ChannelVarset of any other is dropped."""
+
+_OF_INTEREST = frozenset(one.encode() for one in VARIABLES)
+
+# How Asterisk begins a ChannelVarset and ends every event. In a recording, "t" and "event" go before it.
+_VARIABLE = b'{"variable":"'
+_VALUE = b'","value":"'
+_VARSET = b'","type":"ChannelVarset",'
+_BEFORE = 48
+"""Bytes within which it has begun."""
+_APPLICATION = b',"application":"'
+_LAST = -96
+"""Bytes, from the end, within which the name of the application stands."""
+_ENDS = (b'"}', b'"}}', b'"}}\n')
 
 IRRELEVANT = frozenset(
     {
@@ -543,6 +556,27 @@ def interpret(frame: object, at_ms: int) -> Event | None:
         raise DecodeError("wrong-shape", f"{kind}: {type(error).__name__} {error}") from None
 
 
+def is_dropped(raw: bytes) -> bool:
+    """Whether a frame is a whole ChannelVarset that the model has no use for, as its first bytes and its last tell.
+
+    It spares two frames of five their decoding, which costs five times as much. What is between is only looked at for
+    bytes beyond ASCII: were it garbled otherwise, the frame would concern nobody all the same. A frame in any other
+    form than Asterisk's own is decoded.
+    """
+    name = raw.find(_VARIABLE, 0, _BEFORE) + len(_VARIABLE)
+    if name < len(_VARIABLE):
+        return False
+    end = raw.find(b'"', name)
+    return (
+        raw[name:end] not in _OF_INTEREST
+        and raw.startswith(_VALUE, end)
+        and raw.startswith(_VARSET, raw.find(b'"', end + len(_VALUE)))
+        and raw.find(_APPLICATION, _LAST) > 0
+        and raw.endswith(_ENDS)
+        and raw.isascii()
+    )
+
+
 def decode(row: Row) -> Event | None:
     """Make an event of a journal row that holds a frame.
 
@@ -555,6 +589,8 @@ def decode(row: Row) -> Event | None:
     Raises:
         DecodeError: bad JSON, no ARI event, or a wrong shape.
     """
+    if is_dropped(row.body):
+        return None
     try:
         frame = orjson.loads(row.body)
     except orjson.JSONDecodeError as error:

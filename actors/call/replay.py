@@ -21,7 +21,7 @@ from typing import NamedTuple
 import orjson
 
 from actors.call import host, redrive
-from actors.call.events import DecodeError, interpret
+from actors.call.events import DecodeError, interpret, is_dropped
 from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call.world import Rejected, Step, World, step, step_event
@@ -77,6 +77,8 @@ class Replay:
             The messages that it causes, in order.
         """
         self.lines += 1
+        if is_dropped(line):
+            return []
         n = self.lines
         try:
             told = orjson.loads(line)

@@ -15,6 +15,9 @@ from wire.control.api import ControlError
 
 GZIP = b"\x1f\x8b"
 
+_CHUNK_BYTES = 256 * 1024
+"""Read, and unzipped, at a time."""
+
 MAX_LINE_BYTES = 256 * 1024 * 1024
 """A longer line is no event but a file of another kind; a snapshot of 10,000 channels has 10 MB."""
 
@@ -64,10 +67,11 @@ def _uncollected() -> Iterator[None]:
 
 
 def _opened(file: str, stack: ExitStack) -> IO[bytes]:
-    plain = sys.stdin.buffer if file == "-" else stack.enter_context(open(file, "rb"))  # noqa: SIM115 - the stack closes it
+    plain = sys.stdin.buffer if file == "-" else stack.enter_context(open(file, "rb", _CHUNK_BYTES))  # noqa: SIM115 - it does
     head = cast(BufferedReader, plain).peek(2)
     if head[:2] == GZIP:
-        return cast(IO[bytes], stack.enter_context(gzip.open(plain, "rb")))
+        # A buffer of our own: GzipFile's readline is Python, line by line.
+        return BufferedReader(stack.enter_context(gzip.open(plain, "rb")), _CHUNK_BYTES)
     return plain
 
 
