@@ -149,38 +149,17 @@ def tree_node(vitals: AllVitals) -> api.Node:
     if root not in vitals:
         raise api.Unanswered("Root has not reported yet; ask again in a second")
     identity, vital = vitals[root]
-    node = _node(str(root), "supervisor", "root", None)
+    node = api.down(str(root), "supervisor", "root", None)
     node["pid"], node["state"], node["generation"] = vital.pid, "running", identity.generation
     _supervisor(node, vital.details["node"], vitals)
     return node
-
-
-def _node(path: str, kind: Any, role: str, pbx: str | None) -> api.Node:
-    return {
-        "path": path,
-        "kind": kind,
-        "role": role,
-        "pbx": pbx,
-        "pid": None,
-        "state": "down",
-        "generation": 0,
-        "restarts": 0,
-        "since_ms": None,
-        "last_exit": None,
-        "probe_age_seconds": None,
-        "lag_seconds": None,
-        "strategy": None,
-        "budget": None,
-        "calls": None,
-        "children": [],
-    }
 
 
 def _supervisor(node: api.Node, seen: dict[str, Any], vitals: AllVitals) -> None:
     node["strategy"], node["budget"] = seen["strategy"], seen["budget"]
     for child in seen["children"]:
         place = Place(child["role"], child["pbx"])
-        below = _node(str(place), child["kind"], child["role"], child["pbx"])
+        below = api.down(str(place), child["kind"], child["role"], child["pbx"])
         for key in ("pid", "state", "generation", "restarts", "since_ms", "last_exit", "probe_age_seconds"):
             below[key] = child[key]
         below["lag_seconds"] = child["lag_seconds"]
@@ -198,7 +177,7 @@ def _supervisor(node: api.Node, seen: dict[str, Any], vitals: AllVitals) -> None
 
 
 def _partition(place: Place, index: int, calls: int) -> api.Node:
-    node = _node(f"pbx/{place.pbx}/calls/{index}", "calls", "calls", place.pbx)
+    node = api.down(f"pbx/{place.pbx}/calls/{index}", "calls", "calls", place.pbx)
     node["state"], node["generation"], node["calls"] = "running", 1, calls
     return node
 

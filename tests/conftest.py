@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.daemon import Daemon, Simulator
+from tests.daemon import Daemon, Simulator, load
 from tests.rabbitmq import RabbitMQ, Vhost
 from tests.rabbitmq import free_port as _free_port
 from tests.spine.tools import CALM, Start
 
-TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
+TRAFFIC = load(rate=200, lanes=8)
 
 # A deadline per example is a timed assertion: on a busy machine it fails for no fault of ours.
 settings.register_profile("arimon", deadline=None)
@@ -62,6 +62,14 @@ def vhost(rabbitmq: RabbitMQ) -> Iterator[Vhost]:
         rabbitmq.start()
     rabbitmq.resume()
     rabbitmq.delete_vhost(vhost)
+
+
+@pytest.fixture
+def simulator(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Simulator]:
+    """A PBX that sends the `TRAFFIC` of the test's module."""
+    made = Simulator(tmp_path / "simulator", *request.module.TRAFFIC)
+    yield made
+    made.end()
 
 
 @pytest.fixture

@@ -42,6 +42,11 @@ def wait_for(fact: Callable[[], T | None], what: str, seconds: float = LIMIT) ->
         select.select([], [], [], 0.01)
 
 
+def load(*, rate: int, lanes: int) -> tuple[str, ...]:
+    """Arguments for a Simulator that plays ordinary calls for ever: events per second, and most calls at once."""
+    return ("--rate", str(rate), "--lanes", str(lanes), "--loop", "forever", "--mix", "ordinary")
+
+
 class Simulator:
     """The PBX simulator, playing until it is through or told to end."""
 

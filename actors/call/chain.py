@@ -188,6 +188,10 @@ class Chains:
         # Asterisk always calls a ;1 itself; that it was originated instead shows in its Dial.
         return Track(created, self.now, channel, 0, channel.name[-2:] == ";1", False, True, late, (record,))
 
+    def _known(self, channel: Channel, created: tuple[int, int]) -> Track:
+        """A channel's track; a new one if it is met in mid-life."""
+        return self._get(channel.id) or self._born(channel, created)
+
     def _shown(self, track: Track, channel: Channel) -> Track:
         created, _, _, cause, dialled, survived, rooted, blind, records = track
         shown: Track = _new(Track, (created, self.now, channel, cause, dialled, survived, rooted, blind, records))

@@ -86,10 +86,7 @@ class Fold(Chains):
     def destroyed(self, channel: Channel, created: tuple[int, int], cause: int) -> None:
         """A channel is gone: its records end, and those of others with it."""
         key = channel.id
-        old = self._get(key)
-        if old is None:
-            old = self._born(channel, created)
-        track = self._shown(old, channel)._replace(cause=cause)
+        track = self._shown(self._known(channel, created), channel)._replace(cause=cause)
         track = track._replace(
             records=tuple(
                 record if record.state == FINAL else self._final(key, self._update(track, record), track)
@@ -192,12 +189,10 @@ class Fold(Chains):
 
     def entered(self, channel: Channel, bridge: Bridge, created: tuple[int, int]) -> None:
         """A channel enters a bridge."""
-        if bridge.technology == "holding_bridge" and bridge.kind != "parking":
+        if _only_holds(bridge):
             return
         key = channel.id
-        old = self._get(key)
-        if old is None:
-            old = self._born(channel, created)
+        old = self._known(channel, created)
         if old.survived:
             old = old._replace(dialled=False, survived=False)
         if bridge.kind == "parking":
@@ -235,12 +230,10 @@ class Fold(Chains):
 
     def left(self, channel: Channel, bridge: Bridge, created: tuple[int, int]) -> None:
         """A channel leaves a bridge."""
-        if bridge.technology == "holding_bridge" and bridge.kind != "parking":
+        if _only_holds(bridge):
             return
         key = channel.id
-        old = self._get(key)
-        if old is None:
-            old = self._born(channel, created)
+        old = self._known(channel, created)
         # A bridge message carries a channel too, but the engine takes nothing from it at a leave.
         track = old._replace(last=self.now, survived=True)
         gone = False
@@ -387,6 +380,11 @@ _ENDED_BY_B = frozenset({DIAL, BRIDGED})
 
 _SMALL = 8
 """Members of a bridge up to which it is quicker to look at all their records than to find out if that is worth it."""
+
+
+def _only_holds(bridge: Bridge) -> bool:
+    """Whether nobody is connected in a bridge, nor parked."""
+    return bridge.technology == "holding_bridge" and bridge.kind != "parking"
 
 
 class _Leads(dict[str | None, bool]):

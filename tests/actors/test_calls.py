@@ -10,28 +10,16 @@ from actors.call import host
 from actors.call.host import Folded
 from actors.call.inputs import Routed
 from actors.call.state import Call
-from actors.call.world import World, step
 from actors.call_system import CallSystem, Poisoned
 from conf.settings import Settings
 from supervision.reports import Context, ReportKind
-from tests.truth import recordings
+from tests.truth import recordings, run
 from wire.message import OutboundMessage
 
 SERVER = "pbx1"
 ANSWERED = "01_inbound_answered_caller_hangup"
 MOST_ROWS = 3000
 """Rows of a recording that are looked at: all, but for the load of 200 calls at once."""
-
-
-def routed(name: str, settings: Settings) -> list[Routed]:
-    """What its calls are told."""
-    world = World.new(SERVER)
-    found: list[Routed] = []
-    for row in recordings.rows(name, MOST_ROWS):
-        done = step(world, row, settings)
-        world = done.world
-        found.extend(done.routed)
-    return found
 
 
 @pytest.fixture
@@ -47,7 +35,7 @@ def system(settings: Settings) -> CallSystem:
 @pytest.fixture
 def story(settings: Settings) -> list[Routed]:
     """An ordinary answered call, input by input."""
-    return routed(ANSWERED, settings)
+    return run.routed(ANSWERED, settings)
 
 
 def of(call_id: str, inputs: list[Routed]) -> list[Routed]:
@@ -326,7 +314,7 @@ def test_actors_say_what_a_plain_fold_says(name: str, settings: Settings) -> Non
     """Every recording gives the same messages through mailboxes as through a dict, and one actor per call all along."""
     system = CallSystem(SERVER, settings)
     plain: dict[str, Call] = {}
-    for each in routed(name, settings):
+    for each in run.routed(name, settings, MOST_ROWS):
         expected = host.fold(plain.get(each.call_id), each, SERVER, settings)
         plain[each.call_id] = expected.call
         if expected.ended:

@@ -70,6 +70,12 @@ class Bench:
         for _ in self.folding.restore():
             pass
 
+    def begin_without_ledger(self) -> None:
+        """A process starts and finds none."""
+        self.die()
+        (self.folder / "ledger.db").unlink()
+        self.begin()
+
     def die(self) -> None:
         """A process ends, and everything in its memory with it."""
         self.ledger.close()
@@ -107,9 +113,7 @@ def test_a_restart_changes_nothing(bench: Bench, tmp_path: Path, at: int) -> Non
     bench.begin()
     bench.fold()
     found = bench.published()
-    bench.die()
-    (tmp_path / "ledger.db").unlink()
-    bench.begin()
+    bench.begin_without_ledger()
     bench.fold()
     assert bench.published() == found
     assert bench.log.told == []
@@ -136,9 +140,7 @@ def test_a_lost_ledger_is_made_good_whatever_the_clock_says(bench: Bench, tmp_pa
     bench.now_ms = 86_400_000
     bench.fold()
     found = bench.published()
-    bench.die()
-    (tmp_path / "ledger.db").unlink()
-    bench.begin()
+    bench.begin_without_ledger()
     bench.fold()
     assert bench.published() == found
     assert bench.log.told == []
@@ -149,9 +151,7 @@ def test_a_journal_longer_than_the_window_is_folded_again_in_part(bench: Bench, 
     bench.settings = bench.settings.model_copy(
         update={"switchboard": bench.settings.switchboard.model_copy(update={"rebuild_window": 0.01})}
     )
-    bench.die()
-    (tmp_path / "ledger.db").unlink()
-    bench.begin()
+    bench.begin_without_ledger()
     assert bench.folding.position is not None
     assert bench.folding.position.n == len(bench.frames) - 11
     assert bench.log.told == ["switchboard.rebuilt_in_part"]
@@ -184,9 +184,7 @@ def test_a_disk_that_refuses_costs_nothing(bench: Bench, trouble: Any) -> None:
     """What was folded is committed once, when the disk takes it; also where a COMMIT failed that was made."""
     bench.fold()
     want = bench.published()
-    bench.die()
-    (bench.folder / "ledger.db").unlink()
-    bench.begin()
+    bench.begin_without_ledger()
     bench.fold(20)
     for _ in range(30):
         bench.disk.trouble["ledger"] = trouble
@@ -204,9 +202,7 @@ def test_a_row_that_the_disk_doubts_is_not_taken_for_poison(bench: Bench) -> Non
     """A COMMIT that failed and was made all the same counts no death, however often it is asked again."""
     bench.fold()
     want = bench.published()
-    bench.die()
-    (bench.folder / "ledger.db").unlink()
-    bench.begin()
+    bench.begin_without_ledger()
     bench.fold(20)
     for _ in range(3):
         bench.die()

@@ -10,15 +10,14 @@ from actors.call.world import World, step
 from actors.inspection import call_state, call_summary, plain
 from conf.settings import Settings
 from tests.truth import recordings
-from wire.store.row import Kind, Row
 
 
 def story(name: str) -> list[Call]:
     """Every state of the calls of a recording."""
     settings = Settings()
     world, calls, seen = World.new("pbx1"), dict[str, Call](), list[Call]()
-    for n, line in enumerate(recordings.frames(name), 1):
-        done = step(world, Row(n, n, Kind.FRAME, orjson.dumps(orjson.loads(line)["event"])), settings)
+    for row in recordings.rows(name):
+        done = step(world, row, settings)
         world = done.world
         for routed in done.routed:
             calls[routed.call_id] = host.fold(calls.get(routed.call_id), routed, "pbx1", settings).call

@@ -28,7 +28,7 @@ from wire.store.row import Kind, Row
 
 SERVER = "pbx1"
 RECORDING = "07_dtmf_during_call"
-FRAMES = [orjson.dumps(orjson.loads(line)["event"]) for line in recordings.frames(RECORDING)]
+FRAMES = [row.body for row in recordings.rows(RECORDING)]
 TYPED = [n for n, frame in enumerate(FRAMES, 1) if b'"ChannelDtmfReceived"' in frame]
 """Rows in which a digit is typed."""
 

@@ -5,7 +5,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from actors.call_system import CallSystem
@@ -67,8 +66,8 @@ def folder(tmp_path: Path, settings: Settings) -> Path:
     """A journal with a recording in it."""
     writer = JournalWriter(tmp_path / "journal", settings.journal, lambda _uuid, _n: None)
     writer.start()
-    for n, line in enumerate(recordings.frames(RECORDING)):
-        writer.append(Kind.FRAME, 1_795_000_000_000 + n, orjson.dumps(orjson.loads(line)["event"]))
+    for row in recordings.rows(RECORDING):
+        writer.append(row.kind, row.at_ms, row.body)
     writer.close()
     return tmp_path
 

@@ -21,16 +21,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from actors.call.inputs import Routed
-from actors.call.world import World, step
 from actors.call_system import CallSystem
 from conf.settings import Settings
 from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
-from tests.truth import recordings
+from tests.truth import run
 from wire.control.api import ControlError
-from wire.store.row import Kind, Row
 
 PATHS = {
     "publisher": "publisher",
@@ -135,14 +131,7 @@ def call_actors(count: int, rounds: int) -> None:
 
 def inputs(settings: Settings) -> list[Routed]:
     """The first inputs of an ordinary call: it is being talked."""
-    world = World.new("pbx1")
-    found: list[Routed] = []
-    for n, line in enumerate(recordings.frames("01_inbound_answered_caller_hangup"), 1):
-        done = step(
-            world, Row(n, 1_795_000_000_000 + n, Kind.FRAME, orjson.dumps(orjson.loads(line)["event"])), settings
-        )
-        world = done.world
-        found.extend(done.routed)
+    found = run.routed("01_inbound_answered_caller_hangup", settings)
     return found[: len(found) // 2]
 
 

@@ -7,32 +7,26 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Simulator, assert_complete, by_stream, replayed, wait_for
+from tests.chaos.stage import Stage
+from tests.daemon import assert_complete, by_stream, replayed, wait_for
 from tests.spine.tools import CALM, finish, pbx_status, problems, restarts, wait_for_messages
 from wire.control.api import PbxStatus
 from wire.store.row import Kind
 
-TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
 
-
-class Stage:
-    """A daemon under load whose disks a test can choke."""
+class Site(Stage):
+    """A daemon whose disks a test can choke."""
 
     def __init__(self, folder: Path, faults: Path) -> None:
-        self._faults = faults
-        self.simulator = Simulator(folder / "simulator", *TRAFFIC)
-        self.daemon = Daemon(
-            folder / "daemon", [self.simulator.pbx()], supervision=CALM, journal={"reserve_bytes": 65536}
-        )
-        self.daemon.module = "tests.chaos.saboteur"
+        super().__init__(folder, faults, supervision=CALM, journal={"reserve_bytes": 65536})
 
     def choke(self, fault: str) -> None:
         """`journal.full` or `ledger.readonly` from now on."""
-        (self._faults / fault).touch()
+        (self.faults / fault).touch()
 
     def relieve(self, fault: str) -> None:
         """No longer."""
-        (self._faults / fault).unlink()
+        (self.faults / fault).unlink()
 
     def pbx(self) -> PbxStatus:
         """What arimon-ctl shows of the PBX."""
@@ -54,21 +48,11 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    faults = tmp_path / "faults"
-    faults.mkdir()
-    monkeypatch.setenv("ARIMON_TEST_FAULTS", str(faults))
-    made = Stage(tmp_path, faults)
-    try:
-        made.daemon.start()
-        wait_for_messages(made.daemon)
-        yield made
-    finally:
-        made.daemon.end()
-        made.simulator.end()
+def stage(tmp_path: Path, faults: Path) -> Iterator[Site]:
+    yield from Site(tmp_path, faults).running()
 
 
-def test_a_journal_without_room_is_told_and_what_memory_cannot_hold_is_a_gap(stage: Stage) -> None:
+def test_a_journal_without_room_is_told_and_what_memory_cannot_hold_is_a_gap(stage: Site) -> None:
     """Reading the socket goes on, into a bounded reserve; beyond it rows are counted, and told once there is room."""
     stage.choke("journal.full")
     wait_for(lambda: "the journal's disk refuses rows" in problems(stage.daemon), "it is told as a problem")
@@ -86,7 +70,7 @@ def test_a_journal_without_room_is_told_and_what_memory_cannot_hold_is_a_gap(sta
     assert sum(gap["rows_lost"] for gap in gaps) == sum(body["rows"] for body in lost)
 
 
-def test_a_ledger_that_takes_no_writes_makes_everything_wait_and_nothing_else(stage: Stage) -> None:
+def test_a_ledger_that_takes_no_writes_makes_everything_wait_and_nothing_else(stage: Site) -> None:
     """Folding and publishing stop, the journal goes on; when it takes them again all is published, the same as ever."""
     stage.choke("ledger.readonly")
     wait_for(lambda: "the disk refuses" in problems(stage.daemon), "it is told as a problem")
@@ -103,7 +87,7 @@ def test_a_ledger_that_takes_no_writes_makes_everything_wait_and_nothing_else(st
     assert stage.told("monitoring-gap") == []
 
 
-def test_a_torn_segment_is_set_aside_and_the_hole_is_told(stage: Stage) -> None:
+def test_a_torn_segment_is_set_aside_and_the_hole_is_told(stage: Site) -> None:
     """After `kill -9` and with its pages gone: kept under another name, a new journal, sequences that go on, a gap."""
     journal = stage.daemon.state / "pbx" / "pbx1" / "journal"
     stage.daemon.kill()

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
+from tests.chaos.stage import Stage
+from tests.daemon import assert_complete, replayed, wait_for
+from tests.spine.tools import wait_for_messages
 from wire.control.api import ControlError, Crash
 
 ROLES = {
@@ -26,25 +28,17 @@ ROLES = {
 }
 """Role → path, of everything that has a supervisor in the tree. The branch comes last: with it go the counts below."""
 WORKERS = ("publisher", "monitor", "connection")
-TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
 SECRET = "hunter2hunter2"
 SILENCE_MS = 5000
 
 
-class Stage:
-    """A daemon under load, and the faults to come."""
+class Target(Stage):
+    """A daemon whose roles a fault may strike."""
 
     def __init__(self, folder: Path, faults: Path) -> None:
-        self.faults = faults
-        self.simulator = Simulator(folder / "simulator", *TRAFFIC)
-        self.daemon = Daemon(
-            folder / "daemon",
-            [self.simulator.pbx()],
-            rabbitmq={"password": SECRET},
-            # A busy machine must not be taken for a fault.
-            supervision={"probe_limit": 4.0, "start_silence": SILENCE_MS / 1000},
-        )
-        self.daemon.module = "tests.chaos.saboteur"
+        # A busy machine must not be taken for a fault.
+        supervision = {"probe_limit": 4.0, "start_silence": SILENCE_MS / 1000}
+        super().__init__(folder, faults, rabbitmq={"password": SECRET}, supervision=supervision)
 
     def strike(self, role: str, fault: str) -> None:
         """Have a fault strike, and wait until it has."""
@@ -76,14 +70,9 @@ class Stage:
         wait_for(lambda: len(self.of(path)) >= reports, f"{path}: {reports} reports")
         return self.of(path)
 
-    def flows(self) -> None:
-        """Wait until messages flow."""
-        before = len(self.daemon.messages())
-        wait_for(lambda: len(self.daemon.messages()) > before + 10, "messages flow")
-
     def finish(self, expected: dict[str, int]) -> None:
         """Let everything be published, stop, and look: nothing lost, and nothing reported but this often."""
-        self.flows()
+        wait_for_messages(self.daemon)
         self.simulator.end()
         self.daemon.wait_drained()
         told = Counter(each["path"] for each in self.crashes())
@@ -93,18 +82,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    faults = tmp_path / "faults"
-    faults.mkdir()
-    monkeypatch.setenv("ARIMON_TEST_FAULTS", str(faults))
-    made = Stage(tmp_path, faults)
-    try:
-        made.daemon.start()
-        made.flows()
-        yield made
-    finally:
-        made.daemon.end()
-        made.simulator.end()
+def stage(tmp_path: Path, faults: Path) -> Iterator[Target]:
+    yield from Target(tmp_path, faults).running()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +94,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         ("exit", "child_terminated", "killed (exit status 3)"),
     ],
 )
-def test_whoever_it_strikes(stage: Stage, fault: str, reason: str, error: str) -> None:
+def test_whoever_it_strikes(stage: Target, fault: str, reason: str, error: str) -> None:
     """An exception in receive, a memory limit, os._exit: one restart, one report, with what is known."""
     for role, path in ROLES.items():
         before = stage.restarts(path)
@@ -127,7 +106,7 @@ def test_whoever_it_strikes(stage: Stage, fault: str, reason: str, error: str) -
     stage.finish(dict.fromkeys(ROLES.values(), 1))
 
 
-def test_an_exception_tells_all_that_is_needed(stage: Stage) -> None:
+def test_an_exception_tells_all_that_is_needed(stage: Target) -> None:
     """What, where, which message, which state; no secret, in the answer and on disk."""
     stage.strike("connection", "receive")
     [report] = stage.whole_again("pbx/pbx1/connection", 1, 1)
@@ -143,7 +122,7 @@ def test_an_exception_tells_all_that_is_needed(stage: Stage) -> None:
     assert SECRET not in (stage.daemon.folder / "arimond.log").read_text()
 
 
-def test_in_the_event_loop(stage: Stage) -> None:
+def test_in_the_event_loop(stage: Target) -> None:
     """An exception that nobody caught in a worker's loop is the worker's."""
     for role in WORKERS:
         path = ROLES[role]
@@ -154,7 +133,7 @@ def test_in_the_event_loop(stage: Stage) -> None:
     stage.finish({ROLES[role]: 1 for role in WORKERS})
 
 
-def test_in_start(stage: Stage) -> None:
+def test_in_start(stage: Target) -> None:
     """A start that raises is tried again: a death and a failed start, each counted, each reported."""
     for role, path in ROLES.items():
         before = stage.restarts(path)
@@ -168,7 +147,7 @@ def test_in_start(stage: Stage) -> None:
     stage.finish(dict.fromkeys(ROLES.values(), 2))
 
 
-def test_a_start_that_hangs(stage: Stage) -> None:
+def test_a_start_that_hangs(stage: Target) -> None:
     """Its supervisor is not blocked for ever: silent for too long, it is killed, and has failed to start."""
     path = ROLES["recovery"]
     (stage.faults / "recovery.hang").touch()
@@ -180,7 +159,7 @@ def test_a_start_that_hangs(stage: Stage) -> None:
     stage.finish({path: 2})
 
 
-def test_a_start_that_takes_long(stage: Stage) -> None:
+def test_a_start_that_takes_long(stage: Target) -> None:
     """As long as it looks at its mailbox it may take as long as it likes: several times the limit here."""
     path = ROLES["recovery"]
     (stage.faults / "recovery.slow").touch()
@@ -195,7 +174,7 @@ def test_a_start_that_takes_long(stage: Stage) -> None:
     stage.finish({path: 1})
 
 
-def test_killed(stage: Stage) -> None:
+def test_killed(stage: Target) -> None:
     """SIGKILL: one restart and one report, that says so."""
     for path in ROLES.values():
         before = stage.restarts(path)
@@ -205,7 +184,7 @@ def test_killed(stage: Stage) -> None:
     stage.finish(dict.fromkeys(ROLES.values(), 1))
 
 
-def test_hung(stage: Stage) -> None:
+def test_hung(stage: Target) -> None:
     """SIGSTOP: no exit ever comes, but no answer to a probe either; the report says that it was hung."""
     for path in ROLES.values():
         before = stage.restarts(path)
@@ -215,7 +194,7 @@ def test_hung(stage: Stage) -> None:
     stage.finish(dict.fromkeys(ROLES.values(), 1))
 
 
-def test_told_to_end_by_somebody_else(stage: Stage) -> None:
+def test_told_to_end_by_somebody_else(stage: Target) -> None:
     """SIGTERM, SIGINT and SIGHUP from outside the tree change nothing: only the tree stops its processes."""
     nodes = stage.daemon.wait_whole()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -230,13 +209,13 @@ def test_told_to_end_by_somebody_else(stage: Stage) -> None:
     stage.finish({})
 
 
-def test_root(stage: Stage) -> None:
+def test_root(stage: Target) -> None:
     """Whatever ends Root, arimond starts everything over, once for each."""
     log = stage.daemon.folder / "arimond.log"
     for count, fault in enumerate(("receive", "exit", "memory"), start=1):
         stage.strike("root", fault)
         wait_for(lambda count=count: log.read_text().count("arimond.tree_lost") == count, f"{fault} ends the tree")  # type: ignore[misc]
-        stage.flows()
+        wait_for_messages(stage.daemon)
     assert stage.daemon.wait_whole()["root"]["generation"] == 4
     assert log.read_text().count("arimond.tree_lost") == 3
     stage.finish({})

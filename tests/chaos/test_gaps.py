@@ -64,13 +64,6 @@ class Pbx:
 
 
 @pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    made = Simulator(tmp_path / "simulator", *TRAFFIC)
-    yield made
-    made.end()
-
-
-@pytest.fixture
 def pbx(simulator: Simulator) -> Iterator[Pbx]:
     made = Pbx(simulator.ports[0])
     yield made

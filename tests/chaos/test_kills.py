@@ -8,40 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
+from tests.daemon import Daemon, Simulator, assert_complete, load, replayed, wait_for
+from tests.spine.tools import finish, wait_for_messages
 from wire.control.api import NotFound
 
-TRAFFIC = ("--rate", "400", "--lanes", "12", "--loop", "forever", "--mix", "ordinary")
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    made = Simulator(tmp_path / "simulator", *TRAFFIC)
-    yield made
-    made.end()
+TRAFFIC = load(rate=400, lanes=12)
 
 
 @pytest.fixture
 def daemon(tmp_path: Path, simulator: Simulator) -> Iterator[Daemon]:
     made = Daemon(tmp_path / "daemon", [simulator.pbx()])
-    try:
-        made.start()
-        yield made
-    finally:
-        made.end()
-
-
-def some_calls(daemon: Daemon) -> None:
-    """Wait until messages flow."""
-    before = len(daemon.messages())
-    wait_for(lambda: len(daemon.messages()) > before + 30, "messages flow")
-
-
-def finish(daemon: Daemon, simulator: Simulator) -> None:
-    """End the traffic, let everything be published, stop in order."""
-    simulator.end()
-    daemon.wait_drained()
-    assert daemon.stop() == 0
+    made.start()
+    yield made
+    made.end()
 
 
 @pytest.mark.parametrize(
@@ -49,20 +28,20 @@ def finish(daemon: Daemon, simulator: Simulator) -> None:
 )
 def test_a_killed_process_costs_nothing(daemon: Daemon, simulator: Simulator, path: str) -> None:
     """SIGKILL to a role under load: whole again, and what is published is what a replay of the journal gives."""
-    some_calls(daemon)
+    wait_for_messages(daemon)
     os.kill(daemon.pid(path), signal.SIGKILL)
     daemon.wait_whole(10.0)
-    some_calls(daemon)
+    wait_for_messages(daemon)
     finish(daemon, simulator)
     assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
 
 
 def test_thespians_admin_may_be_killed_too(daemon: Daemon, simulator: Simulator) -> None:
     """arimond starts everything over, on the same state."""
-    some_calls(daemon)
+    wait_for_messages(daemon)
     os.kill(daemon.admin(), signal.SIGKILL)
     daemon.wait_whole(10.0)
-    some_calls(daemon)
+    wait_for_messages(daemon)
     finish(daemon, simulator)
     assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
 
@@ -70,24 +49,24 @@ def test_thespians_admin_may_be_killed_too(daemon: Daemon, simulator: Simulator)
 @pytest.mark.parametrize("path", ["publisher", "pbx/pbx1/switchboard", "pbx/pbx1/connection", "monitor"])
 def test_a_hung_process_is_killed_and_replaced(daemon: Daemon, simulator: Simulator, path: str) -> None:
     """SIGSTOP: no exit ever comes, but no answer to a probe either."""
-    some_calls(daemon)
+    wait_for_messages(daemon)
     pid = daemon.pid(path)
     os.kill(pid, signal.SIGSTOP)
     wait_for(lambda: not Path(f"/proc/{pid}").exists(), f"the hung {path} is killed", 15.0)
     daemon.wait_whole(10.0)
-    some_calls(daemon)
+    wait_for_messages(daemon)
     finish(daemon, simulator)
     assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
 
 
 def test_with_arimond_everything_ends_and_a_new_start_goes_on(daemon: Daemon, simulator: Simulator) -> None:
     """SIGKILL to arimond: all gone within a second; the next one continues each stream where it stopped."""
-    some_calls(daemon)
+    wait_for_messages(daemon)
     begin = time.monotonic()
     daemon.kill()
     assert time.monotonic() - begin < 5.0
     daemon.start()
-    some_calls(daemon)
+    wait_for_messages(daemon)
     finish(daemon, simulator)
     assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
 
@@ -118,12 +97,12 @@ def test_one_killed_call_changes_its_generation_and_nothing_else(daemon: Daemon,
 
 def test_a_clean_stop_and_start_repeats_nothing(daemon: Daemon, simulator: Simulator) -> None:
     """What was confirmed before a clean stop is not published again; the streams go on."""
-    some_calls(daemon)
+    wait_for_messages(daemon)
     assert daemon.stop() == 0
     lines = daemon.messages()
     assert len(lines) == len(set(lines))
     daemon.start()
-    some_calls(daemon)
+    wait_for_messages(daemon)
     finish(daemon, simulator)
     lines = daemon.messages()
     assert len(lines) == len(set(lines))

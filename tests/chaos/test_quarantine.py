@@ -16,11 +16,11 @@ from actors.call.inputs import Routed
 from actors.call.replay import Replay
 from actors.call.state import Call
 from conf.settings import Settings
-from tests.daemon import Daemon, Simulator, assert_complete, wait_for
+from tests.daemon import Daemon, Simulator, assert_complete, load, wait_for
 from tests.spine.tools import fault
 from wire.control.api import NotFound, QuarantineRow, Refused
 
-TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
+TRAFFIC = load(rate=200, lanes=8)
 
 
 @pytest.fixture
@@ -32,21 +32,12 @@ def poison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    made = Simulator(tmp_path / "simulator", *TRAFFIC)
-    yield made
-    made.end()
-
-
-@pytest.fixture
 def daemon(tmp_path: Path, simulator: Simulator, poison: Path) -> Iterator[Daemon]:
     made = Daemon(tmp_path / "daemon", [simulator.pbx()], supervision={"probe_limit": 4.0, "call_intensity": 1000})
     made.module = "tests.chaos.saboteur"
-    try:
-        made.start()
-        yield made
-    finally:
-        made.end()
+    made.start()
+    yield made
+    made.end()
 
 
 def kill_switchboard(daemon: Daemon) -> None:

@@ -9,41 +9,26 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
+from tests.daemon import Daemon, Simulator, assert_complete, load, replayed, wait_for
+from tests.spine import tools
+from tests.spine.tools import wait_for_messages
 from wire.control.api import ControlError, NotFound, Refused
 
-TRAFFIC = ("--rate", "150", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
+TRAFFIC = load(rate=150, lanes=8)
 PATHS = ["publisher", "recovery", "monitor", "pbx/pbx1/switchboard", "pbx/pbx1/connection", "pbx/pbx1"]
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    made = Simulator(tmp_path / "simulator", *TRAFFIC)
-    yield made
-    made.end()
 
 
 @pytest.fixture
 def daemon(tmp_path: Path, simulator: Simulator) -> Iterator[Daemon]:
     made = Daemon(tmp_path / "daemon", [simulator.pbx()], supervision={"probe_limit": 4.0})
-    try:
-        made.start()
-        yield made
-    finally:
-        made.end()
-
-
-def flows(daemon: Daemon, count: int = 10) -> None:
-    """Wait until so many more messages are out."""
-    before = len(daemon.messages())
-    wait_for(lambda: len(daemon.messages()) > before + count, "messages flow")
+    made.start()
+    yield made
+    made.end()
 
 
 def finish(daemon: Daemon, simulator: Simulator) -> None:
     """End the traffic, let everything be published, stop: it is what a replay of the journal gives."""
-    simulator.end()
-    daemon.wait_drained()
-    assert daemon.stop() == 0
+    tools.finish(daemon, simulator)
     assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
 
 
@@ -65,11 +50,11 @@ def suspended_call(daemon: Daemon) -> str:
 
 def test_a_live_call_is_suspended_read_and_resumed(daemon: Daemon, simulator: Simulator) -> None:
     """Its state stands still, the others' messages and the checkpoint go on, and it misses nothing."""
-    flows(daemon)
+    wait_for_messages(daemon)
     path = suspended_call(daemon)
     state = daemon.client.get_state(path)
     [before] = daemon.client.journal()
-    flows(daemon, 30)
+    wait_for_messages(daemon)
     [after] = daemon.client.journal()
     assert after["folded_n"] > before["folded_n"]
     assert daemon.client.get_state(path) == state
@@ -81,7 +66,7 @@ def test_a_live_call_is_suspended_read_and_resumed(daemon: Daemon, simulator: Si
 @pytest.mark.parametrize("victim", ["pbx/pbx1/switchboard", "arimond"])
 def test_a_suspended_call_loses_nothing_when_its_host_dies(daemon: Daemon, simulator: Simulator, victim: str) -> None:
     """What was kept for it is folded by the next process, which suspends nobody."""
-    flows(daemon)
+    wait_for_messages(daemon)
     suspended_call(daemon)
     if victim == "arimond":
         daemon.kill()
@@ -89,13 +74,13 @@ def test_a_suspended_call_loses_nothing_when_its_host_dies(daemon: Daemon, simul
     else:
         os.kill(daemon.pid(victim), signal.SIGKILL)
         daemon.wait_whole()
-    flows(daemon)
+    wait_for_messages(daemon)
     finish(daemon, simulator)
 
 
 def test_a_suspended_call_loses_nothing_at_a_clean_stop(daemon: Daemon, simulator: Simulator) -> None:
     """The snapshot of the stop holds what is kept."""
-    flows(daemon)
+    wait_for_messages(daemon)
     suspended_call(daemon)
     assert daemon.stop() == 0
     daemon.start()
@@ -118,7 +103,7 @@ def test_a_call_is_killed_and_restarted(daemon: Daemon, simulator: Simulator) ->
             return True
         return False
 
-    flows(daemon)
+    wait_for_messages(daemon)
     wait_for(once, "a call that lives long enough")
     finish(daemon, simulator)
 
@@ -126,7 +111,7 @@ def test_a_call_is_killed_and_restarted(daemon: Daemon, simulator: Simulator) ->
 @pytest.mark.parametrize("path", ["publisher", "recovery", "pbx/pbx1/switchboard", "pbx/pbx1"])
 def test_a_process_is_suspended_and_resumed(daemon: Daemon, simulator: Simulator, path: str) -> None:
     """For longer than a hung one may live: it is not probed, it shows as suspended, and nothing is lost."""
-    flows(daemon)
+    wait_for_messages(daemon)
     pid = daemon.pid(path)
     daemon.client.suspend(path)
     begun = len(daemon.client.get_state(path))
@@ -148,7 +133,7 @@ def test_a_process_is_suspended_and_resumed(daemon: Daemon, simulator: Simulator
     daemon.client.resume(path)
     wait_for(lambda: seen("running"), "it goes on")
     assert daemon.pid(path) == pid
-    flows(daemon)
+    wait_for_messages(daemon)
     finish(daemon, simulator)
     assert "hung" not in (daemon.folder / "arimond.log").read_text()
 
@@ -161,7 +146,7 @@ def _node(node: Any, path: str) -> Any:
 
 def test_a_suspended_process_stops_in_order(daemon: Daemon, simulator: Simulator) -> None:
     """The order to stop resumes it first, so what was kept for it is done."""
-    flows(daemon)
+    wait_for_messages(daemon)
     daemon.client.suspend("pbx/pbx1/switchboard")
     simulator.end()
     wait_for(lambda: daemon.client.status()["pbx"][0]["link"]["state"] != "connected", "the link is down")
@@ -179,12 +164,12 @@ def test_some_are_not_to_be_suspended(daemon: Daemon, path: str) -> None:
 
 def test_a_restart_costs_nothing(daemon: Daemon, simulator: Simulator) -> None:
     """Every role, one after the other: a new process each, no crash, no budget used, nothing lost."""
-    flows(daemon)
+    wait_for_messages(daemon)
     for path in PATHS:
         pid = daemon.pid(path)
         assert path.rpartition("/")[2] in daemon.client.restart(path)["done"]
         wait_for(lambda path=path, pid=pid: daemon.pid(path) != pid, f"{path} is a new process")  # type: ignore[misc]
-    flows(daemon)
+    wait_for_messages(daemon)
     nodes = daemon.wait_whole()
     assert [each["error"] for each in daemon.client.crashes()] == []
     for path in ("root", "pbx/pbx1"):
@@ -208,7 +193,7 @@ def test_root_is_restarted_with_arimond_only(daemon: Daemon) -> None:
 
 def test_a_trace_stops_by_itself(daemon: Daemon) -> None:
     """After as many messages as were asked for; of a process and of a call."""
-    flows(daemon)
+    wait_for_messages(daemon)
     assert len(list(daemon.client.trace("pbx/pbx1/switchboard", 20))) == 20
     records = list(daemon.client.trace("publisher", 30))
     assert len(records) == 30
@@ -225,7 +210,7 @@ def test_a_trace_of_a_call_goes_to_its_end(daemon: Daemon) -> None:
                 return b"finished-call" in records[-1]
         return False
 
-    flows(daemon)
+    wait_for_messages(daemon)
     wait_for(of_a_call, "a call")
 
 

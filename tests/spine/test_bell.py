@@ -7,17 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
+from tests.daemon import Daemon, Simulator, assert_complete, load, replayed, wait_for
 from tests.spine.tools import CALM, finish, pbx_status, restarts, wait_for_messages
 
-TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    made = Simulator(tmp_path / "simulator", *TRAFFIC)
-    yield made
-    made.end()
+TRAFFIC = load(rate=200, lanes=8)
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from conf.secrets import MASK
-from tests.daemon import ROOT, Daemon, Simulator, assert_complete, wait_for
+from tests.daemon import ROOT, Daemon, Simulator, assert_complete, load, wait_for
 from tests.spine.tools import CALM, fault, wait_for_messages
 
-TRAFFIC = ("--rate", "100", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
+TRAFFIC = load(rate=100, lanes=8)
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, Simulator, assert_complete, by_stream, replayed, wait_for
+from tests.daemon import Daemon, Simulator, assert_complete, by_stream, load, replayed, wait_for
 from tests.spine.tools import CALM, fault, finish, pbx_status, problems, restarts, wait_for_messages
 from wire.store.row import Kind
 
-TRAFFIC = ("--rate", "200", "--lanes", "8", "--loop", "forever", "--mix", "ordinary")
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    made = Simulator(tmp_path / "simulator", *TRAFFIC)
-    yield made
-    made.end()
+TRAFFIC = load(rate=200, lanes=8)
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ import pytest
 import yaml
 
 from supervision.arimond import ATTEMPTS, EXIT_CONFIG, EXIT_GIVEN_UP, EXIT_OK, EXIT_USAGE, main
-from tests.daemon import LIMIT, ROOT, Daemon, Simulator, assert_complete, replayed, wait_for, whole_lines
+from tests.daemon import LIMIT, ROOT, Daemon, Simulator, assert_complete, load, replayed, wait_for, whole_lines
 from wire.control.api import ControlError
 
-TRAFFIC = ("--rate", "100", "--lanes", "4", "--loop", "forever", "--mix", "ordinary")
+TRAFFIC = load(rate=100, lanes=4)
 
 
 AWAY = {"name": "pbx1", "url": "ws://127.0.0.1:1/ari"}

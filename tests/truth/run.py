@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from actors.call import replay as core
+from actors.call.inputs import Routed
+from actors.call.world import World, step
 from conf.settings import Settings
 from tests.truth import recordings
 
@@ -34,3 +36,13 @@ def replayed(name: str, folder: Path = recordings.FOLDER) -> Iterator[bytes]:
         JSON lines, in order.
     """
     return replay(recordings.frames(name, folder))
+
+
+def routed(name: str, settings: Settings, most: int | None = None) -> list[Routed]:
+    """What the calls of a recording, or of its first `most` rows, are told."""
+    world, found = World.new(SERVER), list[Routed]()
+    for row in recordings.rows(name, most):
+        done = step(world, row, settings)
+        world = done.world
+        found.extend(done.routed)
+    return found

@@ -157,6 +157,9 @@ class Budget(TypedDict):
     """Until the oldest restart leaves the window; None when none is used."""
 
 
+Kind = Literal["supervisor", "worker", "calls", "call"]
+
+
 class Node(TypedDict):
     """A node of the tree: a supervisor, a process, a partition of calls, or a call.
 
@@ -165,7 +168,7 @@ class Node(TypedDict):
 
     path: str
     """See the module's docstring."""
-    kind: Literal["supervisor", "worker", "calls", "call"]
+    kind: Kind
     role: str
     """Root, Publisher, Recovery, Monitor, Pbx, Connection, Switchboard, Calls …"""
     pbx: str | None
@@ -192,6 +195,28 @@ class Node(TypedDict):
     calls: int | None
     """Of `calls` and above: active calls below it."""
     children: list["Node"]
+
+
+def down(path: str, kind: Kind, role: str, pbx: str | None) -> Node:
+    """A node of which no more is known than that it ought to be there."""
+    return {
+        "path": path,
+        "kind": kind,
+        "role": role,
+        "pbx": pbx,
+        "pid": None,
+        "state": "down",
+        "generation": 0,
+        "restarts": 0,
+        "since_ms": None,
+        "last_exit": None,
+        "probe_age_seconds": None,
+        "lag_seconds": None,
+        "strategy": None,
+        "budget": None,
+        "calls": None,
+        "children": [],
+    }
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from wire.control.api import (
     QuarantineRow,
     Reconciled,
     Status,
+    down,
 )
 
 GOOD = frozenset({"connected", "running"})
@@ -187,24 +188,10 @@ def with_calls(root: Node, calls: Sequence[CallSummary]) -> Node:
 
 
 def _call_node(one: CallSummary) -> Node:
-    return {
-        "path": f"pbx/{one['pbx']}/call/{one['call_id']}",
-        "kind": "call",
-        "role": "call",
-        "pbx": one["pbx"],
-        "pid": None,
-        "state": one["state"],
-        "generation": one["generation"],
-        "restarts": one["generation"] - 1,
-        "since_ms": one["since_ms"],
-        "last_exit": None,
-        "probe_age_seconds": None,
-        "lag_seconds": None,
-        "strategy": None,
-        "budget": None,
-        "calls": None,
-        "children": [],
-    }
+    node = down(f"pbx/{one['pbx']}/call/{one['call_id']}", "call", "call", one["pbx"])
+    node["state"], node["since_ms"] = one["state"], one["since_ms"]
+    node["generation"], node["restarts"] = one["generation"], one["generation"] - 1
+    return node
 
 
 def _counted(calls: int) -> str:

@@ -1,6 +1,5 @@
 """What is shown of a call, its inputs and its death has no digit that its messages mask."""
 
-import orjson
 import pytest
 
 from actors import calls
@@ -9,25 +8,14 @@ from actors.call.events import ChannelDtmfReceived
 from actors.call.host import Folded, fold
 from actors.call.inputs import Routed
 from actors.call.state import Call
-from actors.call.world import World, step
 from actors.call_system import CallSystem
 from actors.inspection import call_state
 from conf.settings import Settings
 from supervision.reports import ReportKind
-from tests.truth import recordings
-from wire.store.row import Kind, Row
+from tests.truth import run
 
+RECORDING = "07_dtmf_during_call"
 MASKED = Settings.model_validate({"call": {"mask_dtmf": True}})
-
-
-def story(settings: Settings) -> list[Routed]:
-    """What the calls of a recording with digits are told."""
-    world, found = World.new("pbx1"), list[Routed]()
-    for n, line in enumerate(recordings.frames("07_dtmf_during_call"), 1):
-        done = step(world, Row(n, n, Kind.FRAME, orjson.dumps(orjson.loads(line)["event"])), settings)
-        world = done.world
-        found.extend(done.routed)
-    return found
 
 
 def typed(inputs: list[Routed]) -> list[int]:
@@ -42,7 +30,7 @@ def typed(inputs: list[Routed]) -> list[int]:
 def test_digits_are_shown_as_in_messages(conf: dict[str, object], kept: str, digit: str) -> None:
     """Those of the state by its whole run of digits, that of an input as the last of the run."""
     settings = Settings.model_validate({"call": conf})
-    inputs = story(settings)
+    inputs = run.routed(RECORDING, settings)
     routed = inputs[typed(inputs)[0]]
     body = routed.input.body
     assert isinstance(body, ChannelDtmfReceived)
@@ -58,7 +46,7 @@ def test_digits_are_shown_as_in_messages(conf: dict[str, object], kept: str, dig
 
 def test_no_digit_in_state_trace_and_crash_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """get-state, trace and the crash report of a call in which digits are typed, one of them its death."""
-    inputs = story(MASKED)
+    inputs = run.routed(RECORDING, MASKED)
     call_id = inputs[typed(inputs)[-1]].call_id
     inputs = [each for each in inputs if each.call_id == call_id]
     last = typed(inputs)[-1]
