@@ -54,6 +54,8 @@ class Broker:
         """Operations whose routing key has no queue."""
         self.received: list[bytes] = []
         """Bodies, as the consumer got them."""
+        self.returned: set[str] = set()
+        """Ids of messages that came back as unroutable."""
         self._wire: Wire | None = None
 
     # --- its faults ---------------------------------------------------------------------------------------------------
@@ -164,6 +166,7 @@ class Broker:
             self._settle(wire, ack=False)
         elif message.operation in self.unroutable:
             happened["broker.return"] += 1
+            self.returned.add(message.message_id)
             wire.sink.returned(message)
             self._settle(wire, ack=True)
         elif self.forgets:

@@ -8,7 +8,7 @@ Every violation is a sentence that says what, where.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ import orjson
 from actors.call.envelope import rfc3339
 from wire.store.row import Kind, Row
 
+WAY_MS = 5
+"""Longest that a frame is on its way, milliseconds."""
 Streams = dict[str, list[dict[str, Any]]]
 
 
@@ -44,7 +46,7 @@ def verdict(
     replayed: Iterable[bytes],
     links: Sequence[Stretch],
     server: str,
-    was_returned: bool = False,
+    returned: Collection[str] = (),
     damage: Damage = Damage.NONE,
 ) -> list[str]:
     """All violations.
@@ -55,19 +57,20 @@ def verdict(
         replayed: bodies of the messages that a replay of the exported journal gives.
         links: what went over the wire of the PBX.
         server: the PBX's name.
-        was_returned: some messages came back as unroutable for a time: order is promised among the others.
+        returned: ids of messages that came back as unroutable for a time: order is promised among the others, and among
+            these.
         damage: what cannot be asked for.
     """
     streams, doubtful = consumed(bodies)
     wrong = []
-    if damage is not Damage.BOTH or not was_returned:
+    if damage is not Damage.BOTH or not returned:
         # A message that was returned waits in the ledger while later ones of its stream go. Where that is lost, and the
         # journal's rows too, no copy of it is left. What was never returned goes in order, and is lost at the end only.
         wrong += without_hole(streams)
     if damage is not Damage.BOTH:
-        wrong += doubtful + in_order(streams, anyhow=was_returned)
+        wrong += doubtful + in_order(streams, returned)
     if damage is Damage.NONE:
-        wrong += as_replayed(streams, replayed)
+        wrong += as_replayed(streams, replayed) + ended(streams)
     wrong += received(links, rows)
     return wrong + told(streams, rows, server, since=None if damage is Damage.NONE else 1)
 
@@ -98,21 +101,37 @@ def without_hole(streams: Streams) -> list[str]:
     return wrong
 
 
-def in_order(streams: Streams, anyhow: bool = False) -> list[str]:
+def in_order(streams: Streams, returned: Collection[str] = ()) -> list[str]:
     """Each sequence once, and after the one before it.
 
     Args:
         streams: what the consumer has.
-        anyhow: in any order: something was returned as unroutable for a time.
+        returned: ids of messages that were unroutable for a time: they come later than their place, in order.
     """
     wrong = []
     for stream, messages in streams.items():
-        sequences = [message["sequence"] for message in messages]
-        counts = Counter(sequences)
+        counts = Counter(message["sequence"] for message in messages)
         doubled = [f"sequence {each} came under {count} message ids" for each, count in counts.items() if count > 1]
         wrong += [f"{stream}: {sentence}" for sentence in doubled]
-        if not doubled and not anyhow and sequences != sorted(sequences):
-            wrong.append(f"{stream}: out of order: {sequences}")
+        late = [message["sequence"] for message in messages if message["message_id"] in returned]
+        others = [message["sequence"] for message in messages if message["message_id"] not in returned]
+        for sequences in (others, late):
+            if not doubled and sequences != sorted(sequences):
+                wrong.append(f"{stream}: out of order: {sequences}")
+    return wrong
+
+
+def ended(streams: Streams) -> list[str]:
+    """Every call is told to have ended, once; behind that come only amendments."""
+    wrong = []
+    for stream, messages in streams.items():
+        if not stream.startswith("call:"):
+            continue
+        told = [each["operation"]["type"] for each in sorted(messages, key=_sequence)]
+        while told and told[-1] == "call-amended":
+            told.pop()
+        if told[-1:] != ["finished-call"] or told.count("finished-call") > 1:
+            wrong.append(f"{stream}: does not end with one finished-call: {told}")
     return wrong
 
 
@@ -215,14 +234,46 @@ def told(streams: Streams, rows: Sequence[Row], server: str, since: int | None =
         server: the PBX's name.
         since: rows lost further on than here in their journal may have been folded before they were; None: all count.
     """
-    gaps = [each for each in streams.get(f"pbx:{server}", []) if each["operation"]["type"] == "monitoring-gap"]
-    spans = [(each["data"]["from"], each["data"]["to"]) for each in gaps]
+    spans = _spans(streams, server)
     wrong = []
     for what, at in holes([row for row in rows if since is None or row.kind != Kind.LOST or row.n <= since]):
         moment = rfc3339(at)
         if not any((begin is None or begin <= moment) and (end is None or end >= moment) for begin, end in spans):
             wrong.append(f"pbx:{server}: {what} at {moment} is covered by no monitoring-gap")
     return wrong
+
+
+def unseen(
+    streams: Streams, rows: Sequence[Row], happened: Iterable[tuple[int, bytes, bool]], server: str
+) -> list[str]:
+    """Whatever happened on the PBX since the first link-up is in the journal, or within a `monitoring-gap`.
+
+    This asks the PBX, and not the journal, where somebody was blind: a hole of which the journal knows nothing counts.
+
+    Args:
+        streams: what the consumer has.
+        rows: the journal.
+        happened: when, the frame of it, and whether the PBX itself did not send it to a listener; in order.
+        server: the PBX's name.
+    """
+    journalled = {row.body for row in rows if row.kind == Kind.FRAME}
+    since = next((row.at_ms for row in rows if row.kind == Kind.LINK_UP), None)
+    spans = _spans(streams, server)
+    wrong = []
+    for at_ms, frame, dropped in happened:
+        if since is None or at_ms < since or dropped or frame in journalled:
+            continue
+        # A gap may begin when the last frame came, which was on its way for a moment.
+        soonest, latest = rfc3339(at_ms), rfc3339(at_ms + WAY_MS)
+        if not any((begin is None or begin <= latest) and (end is None or end >= soonest) for begin, end in spans):
+            wrong.append(f"pbx:{server}: what happened at {soonest} was not seen, and no monitoring-gap says so")
+    return wrong
+
+
+def _spans(streams: Streams, server: str) -> list[tuple[str | None, str | None]]:
+    """From when to when each `monitoring-gap` is."""
+    gaps = [each for each in streams.get(f"pbx:{server}", []) if each["operation"]["type"] == "monitoring-gap"]
+    return [(each["data"]["from"], each["data"]["to"]) for each in gaps]
 
 
 def holes(rows: Sequence[Row]) -> list[tuple[str, int]]:

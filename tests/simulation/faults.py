@@ -113,6 +113,7 @@ def _pbx_count(name: str) -> Do:
 
 def _jump(lab: "Lab", ms: int) -> None:
     lab.happened["clock.jump"] += 1
+    lab.happened["clock.back"] += ms < 0
     lab.clock.jump(ms)
 
 

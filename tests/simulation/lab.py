@@ -34,7 +34,7 @@ from tests.simulation.clock import Clock
 from tests.simulation.disk import Death, Disk, cut_wal, installed, tear
 from tests.simulation.faults import Fault
 from tests.simulation.machine import Doorbell, Machine, Mail
-from tests.simulation.pbx import Pbx
+from tests.simulation.pbx import Event, Pbx
 from tests.simulation.roles import (
     CONNECTION,
     LIMITS,
@@ -57,6 +57,11 @@ PATIENCE_MS = 180_000
 """Everything must be through by then."""
 MOST_STEPS = 400_000
 """More than any run takes; beyond it something spins."""
+ALARMS = frozenset(
+    f"log.switchboard.{what}"
+    for what in ("journal_short", "states_behind", "snapshot_refused", "rebuilt_in_part", "redrive_differs")
+)
+"""Lines of the log that tell of a loss."""
 SHARED = Path("/dev/shm")
 
 
@@ -79,6 +84,8 @@ class Result:
     replayed: tuple[bytes, ...]
     """Bodies that a replay of the exported journal gives."""
     links: tuple[checker.Stretch, ...]
+    events: tuple[Event, ...]
+    """What happened on the PBX."""
     steps: int
 
 
@@ -370,6 +377,9 @@ class Lab:
             switchboard.do(switchboard.redrive)
         if counts.waiting or counts.parked or switchboard.outgoing.unwritten:
             return f"the outbox: {counts}, {switchboard.outgoing.unwritten} commands unwritten"
+        if switchboard.calls.states:
+            # The PBX has none left; what arimon missed of their ends, a look at it tells.
+            return f"calls {sorted(switchboard.calls.states)} are not ended"
         gap = switchboard.folding.watch.gap
         return None if gap is None or gap.from_ms is None else f"{gap} is not told"
 
@@ -396,9 +406,14 @@ class Lab:
         links = tuple(checker.Stretch(link.number, tuple(link.sent)) for link in self.pbx.links)
         replay = Replay(PBX, self.settings)
         replayed = [message.body for line in exported for message in replay.feed(line)]
-        returned = self.happened["broker.return"] > 0
-        wrong = self.wrong + checker.verdict(self.broker.received, rows, replayed, links, PBX, returned, self.damage)
+        bodies, returned = self.broker.received, self.broker.returned
+        wrong = self.wrong + checker.verdict(bodies, rows, replayed, links, PBX, returned, self.damage)
         wrong += self._memory()
+        if self.damage is Damage.NONE:
+            wrong += self._complaints()
+        if self.damage is Damage.NONE and not self.happened["clock.back"]:
+            streams, _ = checker.consumed(self.broker.received)
+            wrong += checker.unseen(streams, rows, self.pbx.events, PBX)
         if states is not None and not wrong and self.damage is Damage.NONE:
             wrong += self._states(states, replay.calls)
         digest = hashlib.blake2b(digest_size=16)
@@ -416,6 +431,7 @@ class Lab:
             tuple(rows),
             tuple(replayed),
             links,
+            tuple(self.pbx.events),
             self.clock.steps,
         )
 
@@ -424,6 +440,10 @@ class Lab:
         if states.keys() != replayed.keys():
             return [f"calls {sorted(states.keys() ^ replayed.keys())} are not what a replay leaves"]
         return [f"call {key}: its state is not what a replay leaves" for key in states if states[key] != replayed[key]]
+
+    def _complaints(self) -> list[str]:
+        """What an operator is told of rows or numbers that are gone, though nothing was damaged."""
+        return [f"{what} was said, and nothing was damaged" for what in sorted(self.happened) if what in ALARMS]
 
     def _memory(self) -> list[str]:
         bounds = {

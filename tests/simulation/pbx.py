@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -75,6 +75,16 @@ class Link:
     """What was put on the wire, in order."""
 
 
+class Event(NamedTuple):
+    """Something that happened on the PBX, whoever listened."""
+
+    at_ms: int
+    """When, on the host's clock, Unix milliseconds."""
+    frame: bytes
+    dropped: bool
+    """The PBX itself did not send it, though somebody listened: only a look can tell what came of it."""
+
+
 class Pbx:
     """One Asterisk.
 
@@ -94,6 +104,8 @@ class Pbx:
         self.up = True
         self.link: Link | None = None
         self.links: list[Link] = []
+        self.events: list[Event] = []
+        """All that ever happened."""
         self.to_come = calls
         """Recordings not begun yet."""
         self.drop = self.double = self.garble = 0
@@ -126,7 +138,7 @@ class Pbx:
             return
         frame = run.frame(run.position, APP)
         run.advance(run.position + 1)
-        self._send(frame)
+        self.events.append(Event(self._lab.clock.wall, frame, self._send(frame)))
         if run.position == len(recording):
             run.end()
             del self._runs[run]
@@ -134,15 +146,16 @@ class Pbx:
             at = began + recording.times[run.position] * 1000 / self.speed
             self._lab.clock.after(at - self._lab.clock.now, lambda: self._happen(run, recording, began))
 
-    def _send(self, frame: bytes) -> None:
+    def _send(self, frame: bytes) -> bool:
+        """Send a frame to whoever listens; True if it is dropped."""
         link = self.link
         if link is None or link.replaced:
-            return
+            return False
         happened = self._lab.happened
         if self.drop:
             self.drop -= 1
             happened["pbx.drop"] += 1
-            return
+            return True
         self._put(link, frame)
         if self.double:
             self.double -= 1
@@ -152,6 +165,7 @@ class Pbx:
             self.garble -= 1
             happened["pbx.garble"] += 1
             self._put(link, self._luck.choice((frame[: len(frame) // 2], b"\xff\xfe{", b"[]", b'{"type":7}', b"")))
+        return False
 
     def _put(self, link: Link, frame: bytes) -> None:
         if link.stalled:

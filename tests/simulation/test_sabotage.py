@@ -8,6 +8,7 @@ from unittest import mock
 import orjson
 import pytest
 
+from actors.call import recovery
 from actors.messages import OutcomesCame
 from actors.outgoing import Outgoing
 from tests.simulation import checker
@@ -103,6 +104,41 @@ def test_a_gap_that_is_hidden_is_noticed(good: Result) -> None:
     assert any("no monitoring-gap" in sentence for sentence in checker.told(streams, good.rows, PBX))
 
 
+def test_a_gap_of_which_the_journal_knows_nothing_is_noticed() -> None:
+    """What happened on the PBX while nobody listened must be told, also if no row says that the link was down."""
+    blind = run(GOOD, [Fault(1, 6_000, "link-stall", ())])
+    assert not blind.wrong
+    streams, _ = checker.consumed(blind.received)
+    rows = [row for row in blind.rows if row.kind != Kind.LINK_DOWN]
+    own = f"pbx:{PBX}"
+    streams[own] = [each for each in streams[own] if each["operation"]["type"] != "monitoring-gap"]
+    assert checker.told(streams, rows, PBX) == []
+    assert any("was not seen" in sentence for sentence in checker.unseen(streams, rows, blind.events, PBX))
+
+
+def test_only_what_was_returned_may_be_late(good: Result) -> None:
+    """And what was returned has an order of its own."""
+    streams, _ = checker.consumed(good.received)
+    stream, messages = max(streams.items(), key=lambda item: len(item[1]))
+    one, *others = messages
+    two, *rest = others
+    late = {stream: [*rest, one, two]}
+    assert checker.in_order(late, {one["message_id"], two["message_id"]}) == []
+    assert checker.in_order(late, {one["message_id"]})
+    assert checker.in_order({stream: [*rest, two, one]}, {one["message_id"], two["message_id"]})
+
+
+def test_a_call_without_an_end_is_noticed(good: Result) -> None:
+    """Also if a replay gives no end either; an amendment may follow it."""
+    streams, _ = checker.consumed(good.received)
+    assert checker.ended(streams) == []
+    stream, messages = next((name, told) for name, told in streams.items() if name.startswith("call:"))
+    amendment = messages[-1] | {"sequence": len(messages) + 1, "operation": {"type": "call-amended"}}
+    assert checker.ended({stream: [*messages, amendment]}) == []
+    assert checker.ended({stream: messages[:-1]})
+    assert checker.ended({stream: [*messages, messages[-1] | {"sequence": len(messages) + 1}]})
+
+
 def test_frames_that_vanish_are_noticed(good: Result) -> None:
     """A frame that was sent and is neither journalled nor in a hole that the journal tells of."""
     frames = [row.n for row in good.rows if row.kind == Kind.FRAME]
@@ -135,13 +171,16 @@ def test_a_hole_is_excused_only_where_its_last_copy_was_destroyed(good: Result) 
     received = [body for body in good.received if body != gone]
     for damage in checker.Damage:
         for returned in (False, True):
-            wrong = checker.verdict(received, good.rows, good.replayed, good.links, PBX, returned, damage)
+            ids = {"any"} if returned else ()
+            wrong = checker.verdict(received, good.rows, good.replayed, good.links, PBX, ids, damage)
             noticed = any("are missing" in sentence for sentence in wrong)
             assert noticed is not (returned and damage is checker.Damage.BOTH)
 
 
 _outcomes_came = Outgoing.outcomes_came
 _commit = JournalWriter._commit
+_close = recovery._close
+_due = recovery._Diff.due
 
 
 def _take_failures_for_confirms(self: Outgoing, outcomes: OutcomesCame, generation: int, now: int) -> None:
@@ -154,13 +193,35 @@ def _never_doubt(self: JournalWriter, rows: list[Any]) -> None:
     _commit(self, rows)
 
 
-SPOILT = {
+def _hush_what_was_killed(watch: recovery.Watch) -> tuple[recovery.Watch, list[recovery.Gap]]:
+    watch, told = _close(watch)
+    return watch, [gap for gap in told if gap.reason != recovery.KILLED]
+
+
+def _end_nothing_unseen(self: Any, before: Any, settled: bool) -> Any:
+    _ended, adopted, corrected = _due(self, before, settled)
+    return frozenset(), adopted, corrected
+
+
+SPOILT: dict[str, tuple[Any, str, Any, list[Fault]]] = {
     "a nacked message counts as confirmed": (Outgoing, "outcomes_came", _take_failures_for_confirms, BAD),
     "a commit in doubt is done again": (
         JournalWriter,
         "_commit",
         _never_doubt,
         [Fault(1, 2_000, "disk", ("journal", "doubt", 8_000))],
+    ),
+    "the gap of a Connection that was killed is not told": (
+        recovery,
+        "_close",
+        _hush_what_was_killed,
+        [Fault(at, at * 2_000, "crash", ("connection",)) for at in range(1, 7)],
+    ),
+    "a call that ended unseen goes on for ever": (
+        recovery._Diff,
+        "due",
+        _end_nothing_unseen,
+        [Fault(at, at * 2_000, "link-cut", (Down.LOST,)) for at in range(1, 7)],
     ),
 }
 
