@@ -49,6 +49,11 @@ _DRAIN_SHARE = 0.7
 """Share of the time that a stop may take in which the journal is folded to its end and messages are confirmed."""
 _RETIRE_EVERY = 60.0
 """Seconds between two words to Connection about the rows still needed."""
+_RESTORE_PATIENCE = 2.0
+"""Seconds of coming back to the checkpoint after which the others need not wait for it any more.
+
+Without a snapshot (of another version, after an upgrade) rows of hours are folded again; Connection is started after
+this actor, and what it does not hear meanwhile is lost. Mostly it takes less, and then started means restored."""
 _DISK_RETRY = Backoff(minimum=0.2, maximum=5.0)
 """How soon a disk that refused is asked again, seconds."""
 _TIMED = 20_000
@@ -186,21 +191,27 @@ class SwitchboardActor(ProcessActor):
         """Open the ledger, come back to the checkpoint, then go on for ever. Yields whether there is more to do now."""
         while not self._opened():
             yield False
+        patience = time.monotonic() + _RESTORE_PATIENCE
         while self._folding.restoring:
             try:
                 for _ in self._folding.restore():
+                    if time.monotonic() > patience:
+                        self._started_at_last()
                     yield True
             except (StoreUnusable, StoreDamaged) as problem:
                 self._disk_refused(problem)
                 self._begin_folding()
                 yield False
-        if self._refused is None:
-            self.started()
+        self._started_at_last()
         self._disk_works()
         self._look_at_publisher()
         self._measure_slowly()
         while True:
             yield self._fold()
+
+    def _started_at_last(self) -> None:
+        if self._starting:
+            self.started()
 
     def _opened(self) -> bool:
         try:
@@ -232,11 +243,10 @@ class SwitchboardActor(ProcessActor):
         """Ask again later. A journal whose end cannot be read is one: Connection finds it too, and begins another."""
         if isinstance(problem, StoreDamaged) and problem.path == str(self._path):
             raise problem  # the next start sets it aside
-        is_first, self._refused = self._refused is None, str(problem)
+        self._refused = str(problem)
         self._refusals += 1
-        if is_first and self._folding.restoring:
-            # It goes on by itself once the disk is back; to be restarted would help nobody.
-            self.started()
+        # It goes on by itself once the disk is back; to be restarted would help nobody.
+        self._started_at_last()
         if (suppressed := self._unexpected_limit.admit("disk")) is not None:
             self.log.error("switchboard.disk_refuses", error=str(problem), suppressed=suppressed)
         self.after(_DISK_RETRY.bound(self._refusals + 1) * (0.5 + random.random() / 2), "disk", self._go_on)  # noqa: S311  # jitter

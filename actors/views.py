@@ -77,11 +77,13 @@ def _switchboard_problems(place: Place, details: dict[str, Any]) -> list[str]:
     problems: list[str] = []
     if details["disk"]:
         problems.append(f"{place}: the disk refuses, rows wait in the journal: {details['disk']}")
+    if details["restoring"]:
+        problems.append(f"{place}: comes back to its checkpoint; rows are folded again, new ones wait in the journal")
     if details["lag_seconds"] > LAG_LIMIT:
         problems.append(f"{place}: {details['lag_rows']} rows behind, for {details['lag_seconds']:.0f} s")
     if details["quarantined"]:
         problems.append(f"{place}: {details['quarantined']} rows in quarantine")
-    if details["outbox"]["parked"]:
+    if details["outbox"] and details["outbox"]["parked"]:  # None: the disk refuses to open it
         problems.append(f"{place}: {details['outbox']['parked']} messages parked as unroutable")
     if details["held_up"]:
         problems.append(f"{place}: {details['held_up']} streams wait at an unroutable message: publisher.parked_max")
@@ -91,7 +93,7 @@ def _switchboard_problems(place: Place, details: dict[str, Any]) -> list[str]:
 def _pbx(name: str, vitals: AllVitals) -> api.PbxStatus:
     connection = _details(vitals, Place("connection", name))
     switchboard = _details(vitals, Place("switchboard", name))
-    outbox = switchboard.get("outbox", {"waiting": 0, "parked": 0})
+    outbox = switchboard.get("outbox") or {"waiting": 0, "parked": 0}
     return {
         "name": name,
         "link": _link(connection.get("link")),

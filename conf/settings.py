@@ -344,11 +344,12 @@ class Supervision(Section):
     """Time that a process has to stop before SIGKILL, seconds."""
     start_silence: Positive = 30.0
     """A process that gives no sign of life for this long during its start is killed, and its start has failed,
-    seconds."""
+    seconds. What it had to wait for a CPU does not count."""
     probe_interval: Positive = 2.0
     """Time between liveness probes, seconds."""
     probe_limit: Positive = 10.0
-    """A process that has not answered a probe for this long is killed and restarted, seconds."""
+    """A process that has not answered a probe for this long is killed and restarted, seconds. What it had to wait for
+    a CPU does not count."""
     stop_timeout: Positive = 20.0
     """Time for the whole tree to drain and stop before everything is killed, seconds."""
 

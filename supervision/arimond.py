@@ -33,6 +33,7 @@ from supervision.demo import Demo, DemoFailed
 from supervision.intensity import Restarts, add_restart
 from supervision.messages import Farewell, Identity, Init, Letter, Place, Probe, ProbeAnswered, Start, Started, Stop
 from supervision.notify import notify
+from supervision.starvation import Starved
 from supervision.system import ActorHost
 from wire import log
 from wire.store.database import WriterLock
@@ -49,7 +50,7 @@ BOOT_LIMIT = 60.0
 ASK_EVERY = 1.0
 """Seconds between two questions to Root."""
 SILENT_LIMIT = 10.0
-"""Seconds without an answer after which Root is taken for hung."""
+"""Seconds without an answer after which Root is taken for hung, waits for a CPU not counted."""
 ATTEMPTS = 5
 """Times that everything may be started over within `ATTEMPTS_PERIOD_MS`."""
 ATTEMPTS_PERIOD_MS = 60_000
@@ -127,6 +128,8 @@ class _Tree:
         self._address: ActorAddress | None = None
         self._pidfds: dict[int, str] = {}
         self._answered = 0.0
+        self._root_pid = 0
+        self._starved = Starved(self._root_pid)
         self._keep: set[int] = set()
 
     def __enter__(self) -> "_Tree":
@@ -180,7 +183,8 @@ class _Tree:
         while time.monotonic() < until and not told.stop:
             if isinstance(body, Started):
                 self._watch(body.pid, "Root")
-                self._answered = time.monotonic()
+                self._root_pid = body.pid
+                self._root_answered()
                 _log.info("arimond.started", root=body.pid, admin=self._host.admin_pid)
                 return
             if isinstance(body, Farewell):
@@ -203,12 +207,15 @@ class _Tree:
         body = self._say(Letter(self._root, ARIMOND, Probe(self._root.generation)), 0.2)
         while body is not None:
             if isinstance(body, ProbeAnswered):
-                self._answered = time.monotonic()
+                self._root_answered()
                 return True
             body = self._listen(0.2)
-        if time.monotonic() - self._answered > SILENT_LIMIT:
+        if time.monotonic() - self._answered - self._starved.seconds() > SILENT_LIMIT:
             raise TreeLost(f"Root has not answered for {SILENT_LIMIT:.0f} s")
         return False
+
+    def _root_answered(self) -> None:
+        self._answered, self._starved = time.monotonic(), Starved(self._root_pid)
 
     def stop(self, seconds: float, told: "_Signals") -> None:
         """Stop the tree in order; what is not done in time is killed when the context ends."""

@@ -68,6 +68,8 @@ class TimerFired:
     """A timer's time has come."""
 
     timer: Timer
+    starved_ms: int = 0
+    """Of a probe: how long the child, and who asks it, have waited for a CPU since it was asked, milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)

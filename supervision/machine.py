@@ -37,7 +37,7 @@ Deviations from OTP, each with its reason:
   (`budget`): child_spec.py and delay.py say why. A delayed attempt counts when it is made. While a child waits, its
   group stands stopped; if the group is restarted meanwhile, it starts with it. Probes are looked after even while
   something is outstanding, since they change no order; a supervisor that was itself asleep asks once more before it
-  kills.
+  kills, and time without a CPU does not count (starvation.py).
 - *Dynamic children have ids*, which outlive restarts, where OTP has pids: of one that is gone, terminate_child says
   `not_found` (OTP says ok of any dead pid).
 - *A dynamic child whose restart is ignored is forgotten.* OTP 25 files it under the pid `undefined`, and crashes on it
@@ -131,8 +131,8 @@ def _take(turn: Turn, given: Input) -> None:
             _in_turn(turn, given)
         case TimerFired(timer) if timer.purpose == "restart":
             _in_turn(turn, given)
-        case TimerFired(timer) if timer.purpose == "probe":
-            turn.probe_due(timer)
+        case TimerFired(timer, starved_ms) if timer.purpose == "probe":
+            turn.probe_due(timer, starved_ms)
         case TimerFired(timer):
             turn.out_of_time(timer)
         case ChildAnswered(id, generation):

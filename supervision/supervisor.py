@@ -5,7 +5,8 @@ A supervisor does nothing but supervise: no sockets, no threads, no work. Only s
 - *Started* is the child's own word (`Started`) that it is initialised.
 - *A start may take long, but not be silent*: the time of `start_timeout` runs from the child's last sign of life
   (`StillStarting`), so a Switchboard may refold for an hour, and a hung one is found. A deviation from OTP, whose
-  timeout is of the start as a whole; the machine does not know, it is told of its timer later.
+  timeout is of the start as a whole; the machine does not know, it is told of its timer later. As with probes, time
+  without a CPU does not count (supervision.starvation).
 - *Exited* is its pidfd. The reason is its farewell; no farewell means `killed`, with what the kernel says of it. Death
   may be seen before the farewell is read; but a process that ended by itself (exit status 0) has said one. If that is
   lost on the way all the same, it has ended as it was told to, if it was.
@@ -75,6 +76,7 @@ from supervision.messages import (
 )
 from supervision.reasons import SHUTDOWN, Killed, Reason
 from supervision.reports import Context, Report, ReportKind
+from supervision.starvation import Starved
 from supervision.views import budget, which_children
 from wire.metrics import names
 
@@ -100,6 +102,8 @@ class _Child:
     since_ms: int
     heard_at: float
     """When it gave its last sign of life during its start, seconds, monotonic."""
+    starved: Starved
+    """Since then, or since it was last asked whether it lives."""
     peer: Peer | None = None
     """Where it can be written to; None until it is started."""
     below: tuple[Peer, ...] = ()
@@ -189,6 +193,7 @@ class Supervisor(ProcessActor):
             case ProbeChild(id, generation):
                 if (child := self._child(id, generation)) is not None:
                     child.probed_at = time.monotonic()
+                    child.starved = Starved(child.pid)
                     self._write(child, Probe(generation))
             case SetTimer(timer, at_ms):
                 self._set_timer(timer, max(0, at_ms - _now_ms()) / 1000)
@@ -203,12 +208,13 @@ class Supervisor(ProcessActor):
 
     def _set_timer(self, timer: Timer, limit: float, remaining: float | None = None) -> None:
         def fire() -> None:
-            child = self._children.get(timer.id) if timer.purpose == "start" and timer.id is not None else None
-            silent = limit if child is None else time.monotonic() - child.heard_at
-            if silent < limit:
-                self._set_timer(timer, limit, limit - silent)
+            child = None if timer.id is None else self._children.get(timer.id)
+            starved = 0.0 if child is None else child.starved.seconds()
+            silent = limit if child is None else time.monotonic() - child.heard_at - starved
+            if timer.purpose == "start" and silent < limit:
+                self._set_timer(timer, limit, limit - max(0.0, silent))
             else:
-                self._give(TimerFired(timer))
+                self._give(TimerFired(timer, int(starved * 1000)))
 
         self.after(limit if remaining is None else remaining, f"machine {timer.serial}", fire)
 
@@ -254,6 +260,7 @@ class Supervisor(ProcessActor):
             pidfd=pidfd,
             since_ms=_wall_ms(),
             heard_at=time.monotonic(),
+            starved=Starved(pid),
         )
         self._children[command.id] = child
         self._latest[command.id] = identity
@@ -426,7 +433,7 @@ class Supervisor(ProcessActor):
     def receive_StillStarting(self, message: StillStarting, sender: Peer) -> None:
         child = self._by_identity(sender.identity)
         if child is not None:
-            child.heard_at = time.monotonic()
+            child.heard_at, child.starved = time.monotonic(), Starved(child.pid)
 
     def receive_Suspended(self, message: Suspended, sender: Peer) -> None:
         child = self._by_identity(sender.identity)

@@ -54,6 +54,9 @@ from supervision.state import (
     is_temporary,
 )
 
+_PATIENCE = 10
+"""Limits of a probe after which a child is killed all the same: so late, somebody else may make more of the CPU."""
+
 
 class Turn:
     """The state of a supervisor while it changes."""
@@ -443,19 +446,23 @@ class Turn:
         if child.generation is not None and child.id not in self.dead and on == (child.probe is None):
             self.store(self.watched(child) if on else _unwatched(child))
 
-    def probe_due(self, timer: Timer) -> None:
-        """Time to ask, or time for the answer is over."""
+    def probe_due(self, timer: Timer, starved_ms: int) -> None:
+        """Time to ask, or time for the answer is over, unless there was no CPU to answer with."""
         child = self.children.get(timer.id) if timer.id is not None else None
         if child is None or child.probe != timer.serial or child.spec.probe is None or child.generation is None:
             return  # of an earlier question or an earlier life
         probe = child.spec.probe
         waited_ms = None if child.asked_ms is None else self.now_ms - child.asked_ms
+        had_ms = None if waited_ms is None else waited_ms - starved_ms
         # A timer that fires far too late means that this process was asleep (SIGSTOP, a suspended host): the answer
         # may lie behind it in the mailbox, so one that is long overdue is no proof, and the child is asked once more.
-        if waited_ms is None or waited_ms > probe.limit_ms + probe.interval_ms:
+        if waited_ms is None or had_ms is None or had_ms > probe.limit_ms + probe.interval_ms:
             self.commands.append(ProbeChild(child.id, child.generation))
             serial = self.set_timer("probe", child.id, probe.limit_ms)
             self.store(replace(child, probe=serial, asked_ms=self.now_ms))
+        elif had_ms < probe.limit_ms and waited_ms < _PATIENCE * probe.limit_ms:
+            serial = self.set_timer("probe", child.id, probe.limit_ms - max(0, had_ms))
+            self.store(replace(child, probe=serial))
         else:
             self.report(child, ReportKind.SUPERVISOR, Context.HUNG)
             self.commands.append(KillChild(child.id, child.generation))

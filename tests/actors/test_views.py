@@ -28,6 +28,7 @@ SWITCHBOARD = {
     "partitions": [1, 2],
     "disk": None,
     "held_up": 0,
+    "restoring": False,
 }
 PUBLISHER = {"state": {"phase": "connected", "reason": "", "attempt": 0}, "confirmed": 7}
 
@@ -73,6 +74,12 @@ def test_all_well() -> None:
     assert shown["publisher"]["confirmed"] == 7
 
 
+def test_a_ledger_that_cannot_be_opened_breaks_no_status() -> None:
+    """Its figures are then 0, and the problem says why."""
+    shown = status(SETTINGS, vitals(switchboard=SWITCHBOARD | {"disk": "full", "outbox": None}), 1)
+    assert (shown["pbx"][0]["outbox"], shown["healthy"]) == (0, False)
+
+
 def test_before_anybody_has_reported_everything_is_unknown() -> None:
     """Status is there from the first moment; the tree is not, and says so."""
     shown = status(SETTINGS, {}, 1)
@@ -108,6 +115,15 @@ def test_before_anybody_has_reported_everything_is_unknown() -> None:
         (
             {"switchboard": SWITCHBOARD | {"disk": "ledger.db: database or disk is full"}},
             "pbx/pbx1/switchboard: the disk refuses, rows wait in the journal: ledger.db: database or disk is full",
+        ),
+        (
+            # A ledger that cannot be opened has no figures.
+            {"switchboard": SWITCHBOARD | {"disk": "ledger.db: disk I/O error", "outbox": None}},
+            "pbx/pbx1/switchboard: the disk refuses, rows wait in the journal: ledger.db: disk I/O error",
+        ),
+        (
+            {"switchboard": SWITCHBOARD | {"restoring": True}},
+            "pbx/pbx1/switchboard: comes back to its checkpoint; rows are folded again, new ones wait in the journal",
         ),
         ({"switchboard": SWITCHBOARD | {"quarantined": 2}}, "pbx/pbx1/switchboard: 2 rows in quarantine"),
         (

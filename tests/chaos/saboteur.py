@@ -7,7 +7,8 @@ Disks misbehave for as long as there is a file: `journal.full`, and a journal ma
 a new page fails as on a full disk); `ledger.readonly`, and a ledger takes no writes (`query_only`). That it has
 happened is in the daemon's status.
 
-While there is a file `poison`, no call can take a digit: a bug, that is mended when the file goes.
+While there is a file `poison`, no call can take a digit: a bug, that is mended when the file goes. While there is a
+file `long way`, a Switchboard does not come to the end of folding rows again.
 """
 
 import functools
@@ -16,6 +17,7 @@ import resource
 import sqlite3
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from actors.call.events import ChannelDtmfReceived
 from actors.call.host import Folded
 from actors.call.inputs import Routed
 from actors.call.state import Call
+from actors.folding import Folding
 from actors.worker import WorkerActor
 from conf.settings import Settings
 from supervision.arimond import main
@@ -93,6 +96,16 @@ def init(self: ProcessActor, init: Any, sender: Any) -> None:
     made_as_written(self, init, sender)
 
 
+restored_as_written = Folding.restore
+
+
+def restore(self: Folding) -> Iterator[None]:
+    """As written, after a long way."""
+    while (FOLDER / "long way").exists():
+        yield
+    yield from restored_as_written(self)
+
+
 def fold(call: Call | None, routed: Routed, server: str, settings: Settings) -> Folded:
     """As written, but for the bug."""
     if isinstance(routed.input.body, ChannelDtmfReceived) and (FOLDER / "poison").exists():
@@ -133,5 +146,6 @@ if __name__ == "__main__":
     sqlite3.connect = functools.partial(sqlite3.connect, factory=Choking)  # type: ignore[assignment]
     ProcessActor._dispatch = dispatch  # type: ignore[method-assign]
     ProcessActor._init = init  # type: ignore[method-assign]
+    Folding.restore = restore  # type: ignore[method-assign]
     calls.fold = fold  # type: ignore[attr-defined]
     sys.exit(main())

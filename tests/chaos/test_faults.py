@@ -219,3 +219,21 @@ def test_root(stage: Target) -> None:
     assert stage.daemon.wait_whole()["root"]["generation"] == 4
     assert log.read_text().count("arimond.tree_lost") == 3
     stage.finish({})
+
+
+def test_nobody_waits_for_a_switchboard_that_folds_hours_of_rows_again(stage: Target) -> None:
+    """As after an upgrade that takes no old snapshot: the link is up, frames are journalled, and health says so."""
+    stage.daemon.stop()
+    (stage.faults / "long way").touch()
+    stage.daemon.start()
+
+    def received() -> bool:
+        with contextlib.suppress(ControlError):
+            status = stage.daemon.client.status()
+            waits = any("comes back to its checkpoint" in each for each in status["problems"])
+            return waits and status["pbx"][0]["events"] > 0
+        return False
+
+    wait_for(received, "frames are journalled meanwhile")
+    (stage.faults / "long way").unlink()
+    stage.finish({})

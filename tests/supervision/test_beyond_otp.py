@@ -3,7 +3,7 @@
 import pytest
 
 from supervision.child_spec import BadSpec, ChildSpec, LivenessProbe, Strategy, SupervisorSpec
-from supervision.commands import CallError, ChildState, KillChild, ProbeChild, Refused
+from supervision.commands import CallError, ChildState, KillChild, ProbeChild, Refused, SetTimer
 from supervision.delay import Delay
 from supervision.inputs import (
     AskDeleteChild,
@@ -158,6 +158,32 @@ def test_a_supervisor_that_slept_asks_once_more() -> None:
     assert [type(command) for command in commands] == [ProbeChild, type(limit)]
     _, commands = handle(state, ChildAnswered("a", 1), 60_001)
     assert not any(isinstance(command, KillChild) for command in commands)
+
+
+def test_a_child_that_gets_no_cpu_is_not_killed_for_it() -> None:
+    """Time that it or its supervisor waited for a CPU is given to it; of what it has had, the limit is kept."""
+    stage = Stage(probed())
+    stage.silent = {"a"}
+    stage.advance(1000)
+    (limit,) = stage.timers
+    state, commands = handle(stage.state, TimerFired(limit.timer, starved_ms=2500), 4000)
+    (rest,) = commands
+    assert isinstance(rest, SetTimer)
+    assert rest.at_ms == 6500
+    _, commands = handle(state, TimerFired(rest.timer, starved_ms=2500), 6500)
+    assert KillChild("a", 1) in commands
+    _, commands = handle(state, TimerFired(rest.timer, starved_ms=5000), 6500)
+    assert KillChild("a", 1) not in commands
+
+
+def test_a_child_without_a_cpu_for_ten_limits_is_killed() -> None:
+    """Where waits overlap they are counted twice; no child is silent for ever because of that."""
+    stage = Stage(probed())
+    stage.silent = {"a"}
+    stage.advance(1000)
+    (limit,) = stage.timers
+    _, commands = handle(stage.state, TimerFired(limit.timer, starved_ms=60_000), 31_000)
+    assert KillChild("a", 1) in commands
 
 
 def test_a_suspended_child_is_not_probed() -> None:
