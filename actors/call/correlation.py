@@ -30,13 +30,14 @@ the call of its party A.
 from collections.abc import Callable
 
 from actors.call import events as ari
-from actors.call.belonging import Belonging, Correlation, Known
+from actors.call.belonging import Belonging
 from actors.call.effects import Unexpected
 from actors.call.events import Channel, Event, endpoint
 from actors.call.inference import answered_unseen
 from actors.call.inputs import CallInput, ChannelEnded, Routed
 from actors.call.late import ends_as_root, is_unclear, looks_called, seek, tie
 from actors.call.quality import measured
+from actors.call.register import Correlation, Known
 from actors.call.segments import UNDECIDED, unchanged
 from conf.settings import Bounds
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from actors.call import events as ari
-from actors.call.belonging import Correlation, Known
 from actors.call.envelope import rfc3339
 from actors.call.events import Bridge, Channel, Event
 from actors.call.late import looks_called
 from actors.call.picture import Picture, Seen
+from actors.call.register import Correlation, Known
 
 _DIALLING = frozenset({"Dial", "Queue", "RetryDial", "FollowMe", "Page"})
 """Applications that call others."""

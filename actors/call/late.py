@@ -31,7 +31,8 @@ from actors.call.events import Channel
 from actors.call.inputs import ChannelJoined
 
 if TYPE_CHECKING:
-    from actors.call.belonging import Belonging, Group, Known
+    from actors.call.belonging import Belonging
+    from actors.call.register import Group, Known
 
 _DIALLING = frozenset({"Dial", "Queue"})
 """Applications of a caller who may not show yet whom it calls."""

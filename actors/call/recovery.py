@@ -41,13 +41,13 @@ from typing import Any, NamedTuple
 from pyrsistent import PMap, pmap
 
 from actors.call import events as ari
-from actors.call.belonging import Correlation, Known
 from actors.call.correlation import correlate
 from actors.call.effects import Unexpected
 from actors.call.events import Event
 from actors.call.inference import NO_PLAN, Story, last_state, shown_in
 from actors.call.inputs import Routed
 from actors.call.picture import Picture, Seen, read
+from actors.call.register import Correlation, Known
 from conf.settings import Bounds
 from wire.store.row import Row
 

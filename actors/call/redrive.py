@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from actors.call import events
-from actors.call.belonging import Correlation
 from actors.call.discreet import routed_shown
 from actors.call.effects import Unexpected
 from actors.call.envelope import rfc3339
 from actors.call.host import amended
 from actors.call.inputs import Routed
+from actors.call.register import Correlation
 from actors.call.world import Step, World, step_event
 from conf.settings import Settings
 from wire.message import OutboundMessage

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from actors.call import events, recovery
-from actors.call.belonging import Correlation
 from actors.call.correlation import correlate
 from actors.call.effects import Unexpected
 from actors.call.envelope import FORMS, envelope, maybe_rfc3339, rfc3339
 from actors.call.inputs import Routed
 from actors.call.recovery import Found, Gap, Watch
+from actors.call.register import Correlation
 from conf.settings import Settings
 from wire.message import OutboundMessage
 from wire.store.row import Kind, Row

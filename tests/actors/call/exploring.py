@@ -32,11 +32,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from actors.call import events as ari
-from actors.call.belonging import Correlation
 from actors.call.correlation import correlate
 from actors.call.effects import Ended, Publish
 from actors.call.events import Bridge, Channel, Event
 from actors.call.inputs import ChannelJoined
+from actors.call.register import Correlation
 from actors.call.state import Call
 from actors.call.transition import transition
 from conf.settings import Settings

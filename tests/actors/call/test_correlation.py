@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.call import events as ari
-from actors.call.belonging import REMEMBERED, Correlation
+from actors.call.belonging import REMEMBERED
 from actors.call.correlation import correlate
 from actors.call.effects import Unexpected
 from actors.call.events import Bridge, Channel
 from actors.call.inputs import CallBody, CallInput, ChannelEnded, ChannelJoined, ChannelMoved, Routed
+from actors.call.register import Correlation
 from conf.settings import Bounds
 
 Make = Callable[..., Channel]

@@ -10,9 +10,9 @@ from pathlib import Path
 import orjson
 
 from actors.call import events as ari
-from actors.call.belonging import Correlation
 from actors.call.correlation import correlate
 from actors.call.events import Channel, Event
+from actors.call.register import Correlation
 from actors.call.replay import Replay
 from conf.settings import Bounds, Settings
 
