@@ -97,10 +97,18 @@ def _cast(call: Call) -> _Cast:
 def _caller(call: Call, root: Leg | None, people: list[Leg]) -> Leg | None:
     if root is None or not is_originated(root) or root.person:
         return root
-    # A Local pair at the root: its ;2 called somebody first, unless it is a robot that runs an application.
-    half = root.channel[:-1] + "2"
-    behind = {leg.channel_id for leg in call.legs.values() if leg.channel == half}
-    return next((leg for leg in people if leg.dialled_by in behind), root)
+    # A Local pair at the root: its ;2 called somebody first, perhaps through further pairs, unless it is a robot that
+    # runs an application. Of several it is the one that answered.
+    halves = {leg.channel: leg.channel_id for leg in call.legs.values() if not leg.person}
+    called: dict[str | None, list[Leg]] = {}
+    for leg in call.legs.values():
+        called.setdefault(leg.dialled_by, []).append(leg)
+    behind: list[Leg] = []
+    asked = [root]
+    for local in asked:  # grows on the way; a channel is dialled by one other, so it ends
+        for leg in called.get(halves.get(local.channel[:-1] + "2"), ()):
+            (behind if leg.person else asked).append(leg)
+    return min(behind, key=lambda leg: (leg.answered_ms is None, leg.answered_ms or 0, *_elder(leg)), default=root)
 
 
 def _reached(call: Call, caller: Leg | None, people: list[Leg]) -> Leg | None:

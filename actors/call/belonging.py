@@ -9,7 +9,7 @@ from typing import Any
 from actors.call import events as ari
 from actors.call import late as lateness
 from actors.call.effects import Unexpected
-from actors.call.events import Channel, Event, milliseconds
+from actors.call.events import Channel, Event, endpoint, milliseconds
 from actors.call.inputs import (
     CallBody,
     CallInput,
@@ -53,6 +53,7 @@ class Belonging:
         "groups",
         "locals",
         "n",
+        "pages",
         "recent",
         "recordings",
         "recovered",
@@ -69,6 +70,7 @@ class Belonging:
             self.calls,
             self.bridges,
             self.recordings,
+            self.pages,
             self.gone,
             self.gone_before,
             segments,
@@ -101,6 +103,7 @@ class Belonging:
                 self.calls,
                 self.bridges,
                 self.recordings,
+                self.pages,
                 self.gone,
                 self.gone_before,
                 self.fold.done(),
@@ -256,13 +259,14 @@ class Belonging:
     def believe(self, key: str, told: str) -> None:
         """The PBX itself says which call a channel belongs to."""
         known = self.channels[key]
-        if not known.told:
+        new = not known.told
+        if new:
             known = known._replace(told=True)
             self.channels = self.channels.set(key, known)
-        if told in self.gone or told in self.gone_before:
-            if known.call is None:
+        if told not in self.calls and (told in self.gone or told in self.gone_before):
+            # The PBX goes on with a call whose last channel that we know has gone: nothing can be told of it any more.
+            if known.call is None and new:
                 self.report("call-has-ended", key, told)
-                self.become_root(key)
             return
         if told not in self.calls:
             root = self.channels.get(told)
@@ -284,7 +288,7 @@ class Belonging:
     def become_root(self, key: str) -> None:
         """A pending channel that leads its group has a call of its own; its group shares it."""
         known = self.channels[key]
-        if known.group == key and lateness.may_lead(known):
+        if known.group == key and known.may_lead():
             self.lead(key)
 
     def lead(self, key: str) -> str:
@@ -299,13 +303,16 @@ class Belonging:
     def originated(self, key: str) -> bool:
         """The PBX itself calls this pending channel: on behalf of another one that lives, or of nobody.
 
-        Who is called on behalf of a channel is born with that channel's number as the other party's. A channel without
-        a number leaves no such trace: then it may be any of those that an application controls.
+        Page says in its arguments whom it calls. Who is called on behalf of a channel otherwise is born with that
+        channel's number as the other party's. A channel without a number leaves no such trace: then it may be any of
+        those that an application controls.
 
         Returns:
             Whether Page called it, which does not count as originated.
         """
         known = self.channels[key]
+        if self.pages and self.paged(key):
+            return True
         if known.asker is None:
             return False
         shown = self.fold.shown
@@ -321,9 +328,30 @@ class Belonging:
                 asked[one.call or one.group or ""] = other
         if not known.asker and not asked:
             self.lead(key)
-        elif known.asker and len(asked) == 1:
-            self.follow(key, *asked.values())
-        return any(channel is not None and channel.app == "Page" for channel in map(shown, asked.values()))
+        elif known.asker:
+            if len(asked) > 1:  # only an application asks on behalf of a channel: as a rule of one that it controls
+                asked = {call: one for call, one in asked.items() if _app(shown(one)) in _CONTROLLED}
+            if len(asked) == 1:
+                self.follow(key, *asked.values())
+        return False
+
+    def pages_now(self, key: str, arguments: str) -> None:
+        """A channel runs Page: it calls each of its targets at once, one after the other."""
+        targets = arguments.partition(",")[0].split("&")
+        self.pages = self.pages.set(key, tuple(map(_dialled_endpoint, targets[: self.bounds.legs])))
+
+    def paged(self, key: str) -> bool:
+        """Whether one who runs Page called this pending channel, whose call it then shares."""
+        called = endpoint(self.channels[key].party.channel)
+        for pager in sorted(self.pages, key=lambda one: self.channels[one].order, reverse=True):
+            targets = self.pages[pager]
+            shown = self.fold.shown(pager)
+            if called in targets and shown is not None and shown.app == "Page":
+                at = targets.index(called)
+                self.pages = self.pages.set(pager, (*targets[:at], *targets[at + 1 :]))
+                self.follow(key, pager)
+                return True
+        return False
 
     def claimed(self, leader: str) -> None:
         """The last of a pending group has gone, or goes now; it was a call of its own."""
@@ -427,6 +455,8 @@ class Belonging:
         if known.party.channel[-2:] in (";1", ";2") and self.locals.get(known.party.channel) == key:
             self.locals = self.locals.discard(known.party.channel)
         self.gone = self.gone.set(key, self.at)
+        if self.pages:
+            self.pages = self.pages.discard(key)
         if known.call is not None:
             self.leave(known.call)
 
@@ -476,7 +506,7 @@ class Belonging:
         inside = any(known.party.channel_id == key for known in members)
         if not inside or eldest.party.channel[-2:] == ";1" or (len(members) == 1 and eldest.state != "Up"):
             return None
-        return self.lead(key) if lateness.may_lead(eldest) else None
+        return self.lead(key) if eldest.may_lead() else None
 
     def shown(self, key: str) -> Channel | None:
         """A channel as it was shown last, by this event if it is its own."""
@@ -487,5 +517,18 @@ class Belonging:
 _new: Callable[..., Any] = tuple.__new__
 """Makes a named tuple of its fields at half the cost of calling its class."""
 
-_CONTROLLED = frozenset({"Stasis", "Page"})
-"""Applications that call others on behalf of the channel that they run on."""
+_CONTROLLED = frozenset({"Stasis"})
+"""Applications that may call others on behalf of the channel that they run on, without saying whom."""
+
+
+def _app(channel: Channel | None) -> str:
+    return channel.app if channel is not None else ""
+
+
+def _dialled_endpoint(target: str) -> str:
+    """The endpoint that a channel is named after which is called by `tech/resource`, as Dial and Page take it."""
+    technology, _, resource = target.strip().partition("/")
+    resource = resource.partition("/")[0]
+    if technology != "Local":
+        resource = resource.rpartition("@")[2]
+    return f"{technology}/{resource}"

@@ -137,6 +137,8 @@ class _Work(Belonging):
         dialplan = type(event) is ari.ChannelDialplan
         self.fold.snapshot(channel, known.order, dialplan)
         if dialplan:
+            if channel.app == "Page" and isinstance(event, ari.ChannelDialplan):
+                self.pages_now(channel.id, event.app_data)
             if known.call is None:
                 if looks_called(channel.app):
                     if not known.peer:
@@ -255,7 +257,7 @@ class _Work(Belonging):
 
     def is_root(self, known: Known, shown: Channel | None, last: Channel) -> bool:
         """Whether a pending channel that ends was a call of its own."""
-        if known.peer or known.asker:
+        if known.peer or known.asker or known.told:
             return False
         if known.asker is not None or known.party.origin == "originated":
             return True

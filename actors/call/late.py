@@ -51,11 +51,6 @@ def is_unclear(channel: Channel) -> bool:
     return nowhere and (channel.app == "Stasis" or (channel.connected != "" and channel.app not in _DIALLING))
 
 
-def may_lead(known: "Known") -> bool:
-    """Whether a pending channel may give its call its id."""
-    return not known.late or not (known.peer or known.party.channel[-2:] == ";2")
-
-
 def met(work: "Belonging", key: str, channel: Channel) -> None:
     """A channel is seen for the first time: whoever waits may have waited for it."""
     known = work.channels[key]
@@ -126,7 +121,7 @@ def _joined(work: "Belonging", leader: str, key: str) -> None:
     eldest = work.channels.get(first)
     if eldest is None:
         work.claimed(first)
-    elif may_lead(eldest) and eldest.party.channel[-2:] != ";1":
+    elif eldest.may_lead() and eldest.party.channel[-2:] != ";1":
         work.lead(first)
 
 

@@ -1,6 +1,6 @@
 """What is known of the channels and calls of one PBX: the data that `belonging` works on."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from actors.call.chain import Segments
 from actors.call.events import Event
@@ -43,6 +43,13 @@ class Known(NamedTuple):
     """See `Party.monitors`."""
     quality: Quality | None
 
+    def may_lead(self) -> bool:
+        """Whether it may give its call its id, while it is pending: not if the PBX named another call, that has ended,
+        nor if it was called on behalf of another channel, or before anybody listened."""
+        if self.told or self.asker:
+            return False
+        return not self.late or not (self.peer or self.party.channel[-2:] == ";2")
+
 
 @quick
 class Group(NamedTuple):
@@ -81,6 +88,8 @@ class Correlation(NamedTuple):
     """Bridge where calls meet → the call in it."""
     recordings: Shelf[str, str]
     """ARI recording under way → the call that was told of it."""
+    pages: Shelf[str, tuple[str, ...]]
+    """Channel that runs Page → the endpoints that it has not called yet."""
     gone: Shelf[str, int]
     """Dead channels and ended calls, the newer half."""
     gone_before: Shelf[str, int]
@@ -92,4 +101,5 @@ class Correlation(NamedTuple):
     @classmethod
     def new(cls) -> "Correlation":
         """Nothing is known yet."""
-        return cls(0, Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Shelf(), Segments.new(), ())
+        empty: Any = Shelf()
+        return cls(0, empty, empty, empty, empty, empty, empty, empty, empty, empty, Segments.new(), ())

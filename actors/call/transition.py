@@ -417,8 +417,6 @@ class _Turn:
                 "queued-call", {"channel_id": leg.channel_id, "channel": leg.channel, "queue": name, "position": None}
             )
             before = leg
-        if app == "Hangup" and leg.source is None:
-            leg = leg._replace(source="dialplan")
         if app != leg.app and body.channel.exten != "h":
             leg = leg._replace(app=app, alone=leg.alone or (leg.phase is Phase.UP and _is_purpose(app)))
         if leg is not before:
@@ -464,6 +462,9 @@ class _Turn:
         self.put(leg._replace(park=park))
 
     def dtmf(self, body: ari.ChannelDtmfReceived, leg: Leg) -> None:
+        """A digit that a Local half receives was received by somebody else before, who is told of."""
+        if not leg.person:
+            return
         digit = body.digit[:1]
         digits = self.life.digits + digit
         if len(self.life.digits) < self.bounds.dtmf:
@@ -661,7 +662,10 @@ class _Turn:
     # -- hang-up, transfers, recordings, segments -----------------------------------------------------------------
 
     def hangup_requested(self, body: ari.ChannelHangupRequest, leg: Leg) -> None:
-        """Asterisk's hangupsource: written once, for the channel and for its peer in a bridge of two."""
+        """Asterisk's hangupsource: written once, for the channel and for its peer in a bridge of two.
+
+        Hangup() writes it too, unless the party has hung up just then, which is told between the two.
+        """
         if not body.soft:
             if leg.source is None:
                 leg = leg._replace(source=leg.channel)
@@ -672,6 +676,9 @@ class _Turn:
                 ]
                 if len(others) == 1 and others[0].source is None:
                     self.put(others[0]._replace(source=leg.channel))
+        elif body.channel.app == "Hangup" and leg.source is None:
+            leg = leg._replace(source="dialplan")
+            self.put(leg)
         if leg.park is not None and leg.park.until_ms is not None:
             self.unpark(leg, "abandoned", None)
 

@@ -16,7 +16,7 @@ parties     origin, origin_name, destiny and direction are those of the oldest c
             doubt (see `oracle`)
 disposition ANSWERED, BUSY and CONGESTION are what the CDR leaves no doubt about (see `oracle`)
 dtmf        a call's digits are those of CEL's DTMF rows, in their order
-transfers   a call's transfers are CEL's BLINDTRANSFER and ATTENDEDTRANSFER rows: kind, time
+transfers   a call's transfers that succeeded are CEL's BLINDTRANSFER and ATTENDEDTRANSFER rows: kind, time
 parks       its parked-call and unparked-call messages are CEL's PARK_START and PARK_END rows: outcome, time
 figures     duration and talk are what the record's own times add up to
 sequence    1, 2, 3 … per stream, ids unique, nothing after finished-call (see `account`)
@@ -151,7 +151,9 @@ def _call(verdict: Verdict, account: Account, oracle: Oracle, call: Call) -> Non
         _time(verdict, oracle, "end", subject, call.end, record["ended_at"])
         if oldest.stays[-1] == call.linkedid:
             verdict.judge("cause", subject, oldest.cause, record["cause"]["code"])
-            verdict.judge("hangup_by", subject, oracle.hangup_by(call), record["hangup_by"])
+            side = oracle.hangup_by(call)
+            if side is not None:
+                verdict.judge("hangup_by", subject, side, record["hangup_by"])
         for name, expected in oracle.parties(call).items():
             verdict.judge("parties", f"{subject} {name}", expected, record[name])
         disposition = oracle.disposition(call)
@@ -169,7 +171,11 @@ def _doings(verdict: Verdict, account: Account, oracle: Oracle, call: Call, reco
     digits = "".join(digit for _, digit in call.dtmf)
     if digits or record["dtmf"]:
         verdict.judge("dtmf", subject, digits, record["dtmf"])
-    done = [(microseconds(transfer["at"]), transfer["kind"]) for transfer in record["transfers"]]
+    done = [
+        (microseconds(transfer["at"]), transfer["kind"])
+        for transfer in record["transfers"]
+        if transfer["result"] == "success"
+    ]
     parked = [
         (microseconds(message["timestamp"]), message["data"].get("outcome", "parked"))
         for message in account.parks.get(call.linkedid, ())

@@ -108,7 +108,7 @@ def _finished(oracle: Oracle, call: Call) -> Data:
         "duration_seconds": (_ms(end) - _ms(start)) / 1000,
         "talk_seconds": talk / 1000,
         "cause": {"code": oldest.cause, "text": ""},
-        "hangup_by": oracle.hangup_by(call),
+        "hangup_by": oracle.hangup_by(call) or "system",
         "merged_into": call.merged_into,
         "legs": [
             _leg(call, oracle.channels[uniqueid])

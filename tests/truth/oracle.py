@@ -20,7 +20,7 @@ moment when the last channel left it, whether by dying or by moving on.
 at *through Local channels*, because a Local half has no will of its own: if it names nobody and the oldest channel's
 last companion was a Local half, the other half is asked (recording 12b: the agent behind a queue's Local member
 hung up); and if the oldest channel is itself a Local half (a click-to-call by AMI, 15e), the origin is the party
-behind it.
+behind it, also after the pair was optimised away. Otherwise, whoever ends at another time did not end this one.
 
 *Watched*: the time in which the recorder's websocket was open and heard anything (rest.json `ws`; after
 ApplicationReplaced it is deaf though open). What CEL says of any other time nobody can derive from events, so it is
@@ -60,6 +60,9 @@ DIRECTIONS = {
     (True, True): "transit",
 }
 """By whether origin, and destiny, came over a trunk."""
+
+TOGETHER = 200_000
+"""Two channels ended together within this time, microseconds."""
 
 ORIGIN, DESTINY, SYSTEM = "origin", "destiny", "system"
 
@@ -249,17 +252,24 @@ class Oracle:
             (self.channels[uniqueid] for uniqueid in call.channels), key=lambda channel: channel.start
         )
 
-    def hangup_by(self, call: Call) -> str:
-        """Who first asked to hang up the oldest channel, seen through Local channels."""
+    def hangup_by(self, call: Call) -> str | None:
+        """Who first asked to hang up the oldest channel, seen through Local channels.
+
+        Returns:
+            None where that leaves a doubt: a Local half at the root that passes on the end of nobody, for whoever was
+            behind it was called in vain, or had gone before.
+        """
         oldest = self.oldest(call)
         origins = {oldest.name}
         source = oldest.hangup_source
         if oldest.pair is not None:
             behind = self._behind(call, oldest, origins)
-            if not source and behind is not None:
+            if not source and behind is not None and (behind.end or 0) > (oldest.end or 0) - TOGETHER:
                 source = behind.hangup_source
-        elif not source:
-            source = self._source_through_local(call, oldest, {oldest.name})
+        if not source:
+            source = self._source_through_local(call, oldest, set(origins))
+        if not source and oldest.pair is not None:
+            return None
         if source in origins:
             return ORIGIN
         return DESTINY if any(self._named(call, source)) else SYSTEM
@@ -289,8 +299,15 @@ class Oracle:
                     if other.name in passed:
                         continue
                     passed |= {companion.name, other.name}
+                    if not self._together(other, channel):
+                        continue
                     return other.hangup_source or self._source_through_local(call, other, passed)
         return ""
+
+    @staticmethod
+    def _together(one: Channel, other: Channel) -> bool:
+        """Whether the end of one channel may be that of another: a Local half lives on if its peer is transferred."""
+        return one.end is None or other.end is None or abs(one.end - other.end) < TOGETHER
 
     def _companions(self, stay: BridgeStay) -> list[Channel]:
         """Who else was in the bridge at that time, the one who stayed longest with it first."""

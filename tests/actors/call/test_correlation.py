@@ -166,9 +166,29 @@ def test_the_dead_stay_dead(channel: Make) -> None:
     assert routed[-1].input.body == ChannelEnded("a", 16, "bye", None)
     assert world.see(ari.ChannelCallerId(T0, channel("a"))) == []
     assert world.see(ari.ChannelCreated(T0, channel("a"))) == []
+
+
+def test_a_call_that_the_pbx_goes_on_with_after_its_end(channel: Make) -> None:
+    """A channel that is told to be of a call that has ended is never given one that the PBX does not name."""
+    world = World()
+    world.see(ari.ChannelCreated(T0, channel("a", linkedid="a")))
+    world.see(ari.ChannelDestroyed(T0, channel("a", linkedid="a"), 16, "bye"))
+    late = channel("b", app="Dial", linkedid="a")
+    assert world.see(ari.ChannelCreated(T0, late)) == []
+    assert world.see(ari.ChannelDialplan(T0, late, "Dial", "")) == []
+    assert world.see(ari.ChannelDestroyed(T0, late, 16, "bye")) == []
+    assert not world.state.groups
+    assert [report.what for report in world.reports] == ["call-has-ended", "call-unknown"]
+
+
+def test_a_call_lives_on_without_the_channel_that_it_is_named_after(channel: Make) -> None:
+    """A channel is born into a call whose first channel has gone, while others of it live."""
+    world = World()
+    world.see(ari.ChannelCreated(T0, channel("a", linkedid="a")))
     world.see(ari.ChannelCreated(T0, channel("b", linkedid="a")))
-    assert world.calls_of("b") == ["b"]
-    assert [report.what for report in world.reports] == ["call-has-ended"]
+    world.see(ari.ChannelDestroyed(T0, channel("a", linkedid="a"), 16, "bye"))
+    world.see(ari.ChannelCreated(T0, channel("c", linkedid="a")))
+    assert world.calls_of("c") == ["a"]
 
 
 def test_memory_is_bounded(channel: Make) -> None:

@@ -111,3 +111,61 @@ def test_perhaps_on_behalf_of_who_has_no_number(channel: Callable[..., Channel])
     held = channel("a", app="Stasis", state="Up")._replace(number="")
     state, _ = _fold(ari.ChannelCreated(1, held), *_originate(channel("b"), ""))
     assert state.channels["b"].call is None
+
+
+def test_one_of_many_that_an_application_controls(channel: Callable[..., Channel]) -> None:
+    """Only an application asks on behalf of a channel: of those with its number it is the one in Stasis."""
+    both = (ari.ChannelCreated(1, channel(key, number="100", app=app)) for key, app in (("a", "Dial"), ("c", "Stasis")))
+    state, _ = _fold(*both, *_originate(channel("b"), "100"))
+    assert state.channels["b"].call == "c"
+
+
+def test_never_a_call_of_its_own_on_behalf_of_another(channel: Callable[..., Channel]) -> None:
+    """Who was called on behalf of a channel that nobody can name is no call of its own, not even at its end."""
+    both = (ari.ChannelCreated(1, channel(key, number="100")) for key in "ac")
+    room = ari.Bridge("r", "softmix", "base", "ConfBridge", "r", ("b",))
+    last = channel("b", app="AppDial2", state="Up")
+    _, calls = _fold(
+        *both,
+        *_originate(channel("b"), "100"),
+        ari.ChannelEnteredBridge(2, last, room),
+        ari.ChannelDestroyed(3, last, 16, ""),
+    )
+    assert calls == {"a", "c"}
+
+
+def _paged(pager: Channel, *called: Channel) -> tuple[Event, ...]:
+    page = pager._replace(app="Page")
+    events: list[Event] = [
+        ari.ChannelCreated(1, pager),
+        ari.ChannelDialplan(1, page, "Page", "PJSIP/1121&PJSIP/7903@trunk&Local/5@phones/n,d,3"),
+    ]
+    for one in called:
+        shown = one._replace(app="AppDial2", connected=pager.number)
+        events += [
+            ari.ChannelCreated(1, one._replace(connected="")),
+            ari.ChannelDialplan(1, shown, "AppDial2", "(Outgoing Line)"),
+            ari.ChannelStateChange(1, shown),
+            ari.Dial(1, None, shown, "", "x", None),
+        ]
+    return tuple(events)
+
+
+def test_whom_page_calls(channel: Callable[..., Channel]) -> None:
+    """Page names whom it calls: they belong to its channel's call, whatever numbers others show, or without any."""
+    names = {"b": "PJSIP/1121-00000001", "c": "PJSIP/trunk-00000002", "d": "Local/5@phones-00000003;1"}
+    called = [channel(key, state="Down", app="")._replace(name=name) for key, name in names.items()]
+    for number in ("", "100"):
+        pager = channel("a", number=number, state="Ring")
+        likeness = ari.ChannelCreated(1, channel("z", number=number))
+        state, _ = _fold(likeness, *_paged(pager, *called))
+        assert [state.channels[key].call for key in "bcd"] == ["a", "a", "a"]
+        assert all(state.segments.tracks[key].dialled for key in "bcd")
+        assert not state.pages["a"]
+
+
+def test_whom_page_does_not_call(channel: Callable[..., Channel]) -> None:
+    """Each is paged once: who is originated to the same endpoint afterwards has a call of its own."""
+    first, second = (channel(key, state="Down", app="")._replace(name=f"PJSIP/1121-0{key}") for key in "bc")
+    state, _ = _fold(*_paged(channel("a", number="100"), first), *_originate(second, ""))
+    assert (state.channels["b"].call, state.channels["c"].call) == ("a", "c")
