@@ -136,7 +136,7 @@ class Folding:
             for call_id, call in taken.calls.items():
                 standing.calls.restore(call_id, call)
                 yield
-            standing.restore(self._ledger.marks.all())
+            standing.restore(self._ledger.marks.all(), self._ledger.quarantine.calls())
             return info.position
         return None
 
@@ -318,7 +318,7 @@ class Folding:
         if self.position is not None and self._since_snapshot and not self._uncommitted:
             self._since_snapshot = 0
             standing = self._standing
-            standing.over = {call_id for call_id in standing.over if not redrive.has_ended(standing.world, call_id)}
+            standing.forget_ended()
             # Immutable values: this copy is all calls at this row, however long it takes to write.
             self._snapshot = self._write_snapshot(
                 snapshots.Taken(self.position, standing.world, dict(standing.calls.states), self.waiting.plain()),

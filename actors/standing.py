@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from actors.batch import Batch
 from actors.call import redrive, world
-from actors.call.host import Folded
+from actors.call.host import Folded, degrade
 from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call.world import World
@@ -108,6 +108,8 @@ class Standing:
         """Calls that ended in rows that are gone: of these nothing more is said."""
         self._unknown: dict[str, int] = {}
         """Calls that began in rows that are gone, and their last sequence."""
+        self._maimed: set[str] = set()
+        """Calls of which something was set aside before they began: when they do, they say so."""
 
     # --- a row --------------------------------------------------------------------------------------------------------
 
@@ -147,7 +149,7 @@ class Standing:
                     self._log.error("switchboard.call_resumed_by_itself", call_id=call_id)
                     self.resume(call_id)
             elif is_aside:
-                self.calls.degrade(call_id)
+                self._degrade(call_id)
             elif (poisoned := self._deliver(routed)) is not None:
                 self._lose(uuid, row, step.routed, index, poisoned)
                 lost.add(call_id)
@@ -163,8 +165,13 @@ class Standing:
             return None
         known = routed.call_id in self.calls.states
         self._begin_unknown(routed.call_id)
+        maimed = not known and routed.call_id in self._maimed
+        if maimed:
+            self.calls.restore(routed.call_id, degrade(Call.new(routed.call_id, self._server, self._settings)))
         folded = self.calls.deliver(routed)
         if not isinstance(folded, Folded):
+            if maimed:
+                self.calls.dismiss(routed.call_id)
             return folded
         batch = self.batch
         batch.messages.extend(folded.messages)
@@ -172,6 +179,7 @@ class Standing:
         batch.began += not known
         if folded.ended:
             batch.ended.append(stream_of(routed.call_id))
+            self._maimed.discard(routed.call_id)
             if not redrive.has_ended(self.world, routed.call_id):
                 self.over.add(routed.call_id)
         return None
@@ -190,7 +198,13 @@ class Standing:
         self.batch.suspects.append(
             Suspect(uuid, row, call_id, "call", error, trace, _part(routed, index), CODEC.encode(rest))
         )
+        self._degrade(call_id)
+
+    def _degrade(self, call_id: str) -> None:
+        """Something of a call was set aside: from here on its messages say so."""
         self.calls.degrade(call_id)
+        if call_id not in self.calls.states and self.is_active(call_id):
+            self._maimed.add(call_id)
 
     # --- what was not told in time ------------------------------------------------------------------------------------
 
@@ -255,12 +269,14 @@ class Standing:
         lost: tuple[str, int] | None = None
         for uuid, row, routed in kept:
             if routed is None:
-                self.calls.degrade(call_id)
-            elif lost != (uuid, row.n) and (poisoned := self._deliver(routed)) is not None:
-                lost = (uuid, row.n)
-                its = [each for each in kept if (each.uuid, each.row.n) == lost]
-                inputs = [each.routed for each in its if each.routed is not None]
-                self._lose(uuid, row, inputs, inputs.index(routed), poisoned)
+                self._degrade(call_id)
+            elif lost != (uuid, row.n):
+                if (poisoned := self._deliver(routed)) is not None:
+                    its = [each for each in kept if (each.uuid, each.row.n) == (uuid, row.n)]
+                    inputs = [each.routed for each in its if each.routed is not None]
+                    self._lose(uuid, row, inputs, inputs.index(routed), poisoned)
+                if poisoned is not None or call_id not in self.calls.states:
+                    lost = (uuid, row.n)  # as in `take`
             known = len(batch.arrived)
             batch.messages[known:] = [each for each in batch.messages[known:] if each.sequence > told]
             batch.arrived.extend([row.at_ms] * (len(batch.messages) - known))
@@ -269,11 +285,22 @@ class Standing:
 
     # --- after a death ------------------------------------------------------------------------------------------------
 
-    def restore(self, marks: Mapping[str, Mark]) -> None:
-        """The world and the calls are those of a snapshot; the marks say more of calls that it does not hold."""
+    def restore(self, marks: Mapping[str, Mark], aside: Collection[str]) -> None:
+        """The world and the calls are those of a snapshot; the ledger says more of calls that it does not hold.
+
+        Args:
+            marks: how far each stream is published.
+            aside: calls of which something is in quarantine.
+        """
         ended = {stream for stream, mark in marks.items() if mark.phase is Phase.ENDED}
-        known, active = self.world.correlation.calls, self.calls.states
-        self.over = {call_id for call_id in known if call_id not in active and stream_of(call_id) in ended}
+        absent = {call_id for call_id in self.world.correlation.calls if call_id not in self.calls.states}
+        self.over = {call_id for call_id in absent if stream_of(call_id) in ended}
+        self._maimed = (absent - self.over) & set(aside)
+
+    def forget_ended(self) -> None:
+        """Nothing more can come of calls that the world has forgotten."""
+        self.over = {call_id for call_id in self.over if not redrive.has_ended(self.world, call_id)}
+        self._maimed = {call_id for call_id in self._maimed if not redrive.has_ended(self.world, call_id)}
 
     def agree(self, marks: dict[str, Mark], ahead: Collection[str]) -> Disagreement:
         """See to it that what comes next has the next numbers, also where rows since the snapshot are gone.

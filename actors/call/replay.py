@@ -64,6 +64,8 @@ class Replay:
         """By row."""
         self._over: set[str] = set()
         """Calls that ended before the world knows of it, since they were not told of all their channels."""
+        self._maimed: set[str] = set()
+        """Calls of which something was set aside before they began: when they do, they say so."""
         self._ends: dict[str, int] = {}
         """Calls that ended while something of them was set aside, and their last sequence."""
 
@@ -133,8 +135,11 @@ class Replay:
             if self._over and call_id in self._over:
                 self.counts[f"unexpected:{redrive.too_late(one).what}"] += 1
                 continue
+            before = calls.get(call_id)
+            if before is None and call_id in self._maimed:
+                before = host.degrade(Call.new(call_id, self.server, self.settings))
             try:
-                call, said, unexpected, ended = host.fold(calls.get(call_id), one, self.server, self.settings)
+                call, said, unexpected, ended = host.fold(before, one, self.server, self.settings)
             except Exception as problem:  # whatever it is, as in the daemon: it costs this call this row
                 if row is None:
                     raise
@@ -143,6 +148,7 @@ class Replay:
                 continue
             if ended:
                 calls.pop(call_id, None)
+                self._maimed.discard(call_id)
                 lost = {*lost, call_id}  # the rest of the row would begin it anew
                 if not redrive.has_ended(self.world, call_id):
                     self._over.add(call_id)
@@ -162,6 +168,8 @@ class Replay:
         self._set_aside(_Aside(row, call_id, rest), n, problem)
         if (call := self.calls.get(call_id)) is not None:
             self.calls[call_id] = host.degrade(call)
+        elif call_id not in self._over and not redrive.has_ended(self.world, call_id):
+            self._maimed.add(call_id)
 
     def _ended(self, call: Call) -> None:
         """Of whom something was set aside, the last sequence is kept."""

@@ -1,0 +1,51 @@
+"""What the tests of the fold share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from actors import calls
+from actors.call import host, replay, world
+from actors.call.host import Folded
+from actors.call.inputs import Routed
+from actors.call.state import Call
+from conf.settings import Settings
+from tests.actors.site import TYPED, Fault, Site
+from wire.store.row import Row
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    made.die()
+    made.writer.close()
+
+
+@pytest.fixture
+def in_call(monkeypatch: pytest.MonkeyPatch) -> Fault:
+    """Strikes when a call takes an input of a row, wherever it is folded."""
+    fault, fold = Fault(*TYPED), host.fold
+
+    def failing(call: Call | None, routed: Routed, server: str, settings: Settings) -> Folded:
+        fault.strikes(routed.input.n)
+        return fold(call, routed, server, settings)
+
+    monkeypatch.setattr(calls, "fold", failing)
+    monkeypatch.setattr(host, "fold", failing)
+    return fault
+
+
+@pytest.fixture
+def in_world(monkeypatch: pytest.MonkeyPatch) -> Fault:
+    """Strikes when a row is correlated."""
+    fault, step = Fault(), world.step
+
+    def failing(before: world.World, row: Row, settings: Settings) -> world.Step:
+        fault.strikes(row.n)
+        return step(before, row, settings)
+
+    monkeypatch.setattr(world, "step", failing)
+    monkeypatch.setattr(replay, "step", failing)
+    return fault
