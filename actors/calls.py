@@ -22,7 +22,7 @@ from typing import Any
 
 from thespian.actors import Actor, ActorAddress, ActorExitRequest, ActorSystemMessage, ChildActorExited
 
-from actors.call.discreet import call_shown, routed_shown
+from actors.call.discreet import call_shown, routed_shown, traceback_shown, words_shown
 from actors.call.host import degrade, fold
 from actors.call.inputs import Routed
 from actors.call.state import Call
@@ -173,7 +173,8 @@ class CallActor(Actor):  # type: ignore[misc]  # Thespian has no types
             self._take(message, sender)
         except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this actor, and is reported
             found = Crash.of(problem, message=self._message_shown(message), state=self._state_shown())
-            self._leave(replace(found, text=log.mask(found.text), traceback=log.mask(found.traceback)))
+            text, traceback = words_shown(found.text, self._settings), traceback_shown(problem, self._settings)
+            self._leave(replace(found, text=log.mask(text), traceback=log.mask(traceback)))
 
     def _message_shown(self, message: Any) -> str:
         if isinstance(message, Routed):

@@ -4,9 +4,8 @@ What applying means stands in actors.call.redrive, which is pure. Here is what t
 means, what became of each, and that a refold applies what was applied then, and nothing else.
 """
 
-import traceback
-
 from actors.call import redrive
+from actors.call.discreet import traceback_shown, words_shown
 from actors.call.inputs import Routed
 from actors.call.redrive import Order
 from actors.snapshots import CODEC
@@ -52,7 +51,7 @@ class Redrive:
             except redrive.NotApplied as problem:
                 error = str(problem)
             except Exception as problem:  # noqa: BLE001  # as in `Standing.row`
-                error, trace = repr(problem), "".join(traceback.format_exception(problem))
+                error, trace = words_shown(repr(problem), self._settings), traceback_shown(problem, self._settings)
             self._standing.batch.attempts.append(Attempt(each.id, order.id, at, error, trace))
 
     def carry_out_again(self, row: Row, at: Position) -> None:
@@ -61,7 +60,8 @@ class Redrive:
             try:
                 self._apply(each, aside, told, row)
             except Exception as problem:  # noqa: BLE001  # other code than then; the streams' marks see to the numbers
-                self._log.error("switchboard.redrive_differs", n=each.row.n, call_id=each.call_id, error=repr(problem))
+                error = words_shown(repr(problem), self._settings)
+                self._log.error("switchboard.redrive_differs", n=each.row.n, call_id=each.call_id, error=error)
 
     def give_up(self, order: Order, at: Position, error: str) -> None:
         """An order is passed by, for whatever it does to us; what it means stays where it is."""

@@ -10,12 +10,12 @@ Whatever a row does to us, it is kept and the others go on: one that cannot be f
 could not take it, or else, for a call that could not, from the input on that it could not take.
 """
 
-import traceback
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from actors.batch import Batch
 from actors.call import redrive, world
+from actors.call.discreet import traceback_shown, words_shown
 from actors.call.host import Folded, degrade
 from actors.call.inputs import Routed
 from actors.call.state import Call
@@ -120,7 +120,8 @@ class Standing:
         try:
             step = world.step(self.world, row, self._settings)
         except Exception as problem:  # noqa: BLE001  # whatever a row does to us, it is kept and the others go on
-            self.set_aside(uuid, row, "correlate", repr(problem), "".join(traceback.format_exception(problem)))
+            error, trace = words_shown(repr(problem), self._settings), traceback_shown(problem, self._settings)
+            self.set_aside(uuid, row, "correlate", error, trace)
             return
         if step.rejected is not None:
             self.batch.rejected += 1

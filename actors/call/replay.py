@@ -21,6 +21,7 @@ from typing import NamedTuple
 import orjson
 
 from actors.call import host, redrive
+from actors.call.discreet import words_shown
 from actors.call.events import DecodeError, interpret, is_dropped
 from actors.call.inputs import Routed
 from actors.call.state import Call
@@ -177,7 +178,7 @@ class Replay:
             self._ends[call.call_id] = call.sequence
 
     def _set_aside(self, aside: _Aside, n: int, problem: Exception) -> None:
-        self._reject(Rejected(n, "raised", repr(problem)))
+        self._reject(Rejected(n, "raised", words_shown(repr(problem), self.settings)))
         self._keep(aside)
 
     def _keep(self, aside: _Aside) -> None:

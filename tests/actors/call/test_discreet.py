@@ -1,9 +1,11 @@
 """What is shown of a call, its inputs and its death has no digit that its messages mask."""
 
+import traceback
+
 import pytest
 
 from actors import calls
-from actors.call.discreet import call_shown, routed_shown
+from actors.call.discreet import call_shown, routed_shown, traceback_shown, words_shown
 from actors.call.events import ChannelDtmfReceived
 from actors.call.host import Folded, fold
 from actors.call.inputs import Routed
@@ -76,3 +78,37 @@ def test_no_digit_in_state_trace_and_crash_report(monkeypatch: pytest.MonkeyPatc
     assert len(told) == len(digits) + 1  # the last one was given twice
     for text in (str(crash["message"]), *told):
         assert "digit='*'" in text
+
+
+def choke() -> None:
+    """A bug of ours."""
+    try:
+        int("12#A")
+    except ValueError as first:
+        raise KeyError("7") from first
+
+
+@pytest.fixture
+def problem() -> Exception:
+    """What it says of a digit, and what that came from."""
+    with pytest.raises(KeyError) as caught:
+        choke()
+    return caught.value
+
+
+@pytest.mark.parametrize("conf", [{"mask_dtmf": True}, {"mask_dtmf_pattern": "^.2"}])
+def test_no_digit_in_the_words_of_an_exception(problem: Exception, conf: dict[str, object]) -> None:
+    """Neither in its own nor in those of what it came from; where it happened is told."""
+    settings = Settings.model_validate({"call": conf})
+    told = traceback_shown(problem, settings)
+    assert words_shown(repr(problem), settings) == "KeyError('*')"
+    assert "KeyError: '*'" in told
+    assert "with base **: '****'" in told
+    for frame in traceback.extract_tb(problem.__traceback__):
+        assert f"line {frame.lineno}, in {frame.name}" in told
+
+
+def test_words_are_whole_where_nothing_is_masked(problem: Exception) -> None:
+    """They help to find the bug."""
+    assert words_shown(repr(problem), Settings()) == "KeyError('7')"
+    assert traceback_shown(problem, Settings()) == "".join(traceback.format_exception(problem))
