@@ -38,7 +38,7 @@ _FOLLOW_EVERY = 0.2
 _EXPORT_LINES = 500
 """Rows of a journal read at once, between which Monitor does other things."""
 _LAST_WORD = 0.1
-"""Seconds that Monitor's answer has to leave before it is restarted."""
+"""Seconds that Monitor's answer has to leave before it is restarted or killed."""
 
 
 class Knows(Protocol):
@@ -151,8 +151,10 @@ class Inspector(api.Backend):
         if place == ROOT:
             os.kill(self._monitor.vitals[ROOT][1].pid, signal.SIGKILL)
             return {"done": "killed root; arimond starts everything over"}
-        # By its supervisor, which holds its pidfd: a pid may be somebody else's by now. Monitor may be its own victim:
-        # whoever asked sees the connection end then.
+        # By its supervisor, which holds its pidfd: a pid may be somebody else's by now.
+        if place.role == "monitor":
+            self._order_own_end(_above(place), "kill_child", path)
+            return {"done": "killed monitor; ask its successor in a moment"}
         return {"done": await self._monitor.ask(_above(place), "kill_child", id=path)}
 
     async def restart(self, path: str) -> api.Done:
@@ -166,16 +168,20 @@ class Inspector(api.Backend):
             raise api.Refused("Root is restarted with arimond: `systemctl restart arimond`")
         above = _above(place)
         if place.role == "monitor":
-            # It cannot tell of its own end. The answer is on its way before the question is.
-            asyncio.get_running_loop().call_later(_LAST_WORD, self._order_restart, above, path)
+            self._order_own_end(above, "restart_child", path)
             return {"done": "monitor stops and starts again; ask again in a moment"}
         await self._monitor.ask(above, "restart_child", id=path, limit=RESTART_SECONDS - 1)
         return {"done": f"{path} was stopped and is started again"}
 
-    def _order_restart(self, above: Place, path: str) -> None:
-        self._last_order = asyncio.ensure_future(self._monitor.ask(above, "restart_child", id=path))
-        # There will be no answer: whoever waits for it is stopped meanwhile.
-        self._last_order.add_done_callback(lambda order: order.cancelled() or order.exception())
+    def _order_own_end(self, above: Place, order: str, path: str) -> None:
+        """Monitor cannot tell of its own end: its answer is on its way before this order is."""
+
+        def give() -> None:
+            self._last_order = asyncio.ensure_future(self._monitor.ask(above, order, id=path))
+            # There will be no answer: whoever waits for it is gone by then.
+            self._last_order.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+        asyncio.get_running_loop().call_later(_LAST_WORD, give)
 
     async def _ask(self, path: str, name: str, **arguments: Any) -> Any:
         place, within = self._target(path)
@@ -234,8 +240,17 @@ class Inspector(api.Backend):
 
     async def _follow(self, call_id: str | None, operation: str | None) -> AsyncIterator[bytes]:
         last: int | None = None
+        generation: int | None = None
         while True:
-            given = await self._monitor.ask(Place("publisher", None), "given", after=last)
+            try:
+                given = await self._given(last)
+                if generation not in (None, given["generation"]):
+                    given = await self._given(0)  # a successor counts anew: all that it has given
+            except (api.Refused, api.Unanswered):
+                # It is being restarted, or hung and will be: what it has not given its successor gives.
+                await asyncio.sleep(_FOLLOW_EVERY)
+                continue
+            generation = given["generation"]
             if given["missed"]:
                 raise api.Refused(f"{given['missed']} messages went by unseen: there are more than can be followed")
             last = given["last"]
@@ -246,6 +261,10 @@ class Inspector(api.Backend):
                     continue
                 yield body.encode()
             await asyncio.sleep(_FOLLOW_EVERY)
+
+    async def _given(self, after: int | None) -> dict[str, Any]:
+        found: dict[str, Any] = await self._monitor.ask(Place("publisher", None), "given", after=after)
+        return found
 
     async def journal_export(self, pbx: str, first_n: int | None, last_n: int | None) -> AsyncIterator[bytes]:
         [name] = self._names(pbx)

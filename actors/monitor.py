@@ -102,7 +102,7 @@ class MonitorActor(WorkerActor):
                 self.metrics.counter(names.STATSD_FAILED).add()
 
     def _health(self) -> Health:
-        problems = health(self.vitals)
+        problems = health(self._settings, self.vitals)
         return Health(not problems, {"problems": problems})
 
     async def ask(self, place: Place, question: str, /, *, limit: float = _ANSWER_LIMIT, **arguments: Any) -> Any:

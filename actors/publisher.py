@@ -155,11 +155,13 @@ class PublisherActor(WorkerActor):
     def query_given(self, after: int | None) -> dict[str, Any]:
         """Messages given to the sink since the one with this number (None: from now on), as far as remembered.
 
-        `last` is the number to ask with next; `missed` counts those that are not remembered any more.
+        `last` is the number to ask with next, of this `generation`; `missed` counts those that are not remembered any
+        more.
         """
         recent, last = list(self._recent), int(self._published.value)
         wanted = 0 if after is None or after > last else last - after
         return {
+            "generation": self.identity.generation,
             "last": last,
             "missed": max(0, wanted - len(recent)),
             "bodies": [body.decode() for body in recent[len(recent) - min(wanted, len(recent)) :]],

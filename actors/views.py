@@ -20,7 +20,7 @@ LAG_LIMIT = 10.0
 
 def status(settings: Settings, vitals: AllVitals, started_ms: int) -> api.Status:
     """How everything is."""
-    problems = health(vitals)
+    problems = health(settings, vitals)
     return {
         "application": settings.application.name,
         "environment": settings.application.environment,
@@ -31,12 +31,18 @@ def status(settings: Settings, vitals: AllVitals, started_ms: int) -> api.Status
         "healthy": not problems,
         "problems": problems,
         "pbx": [_pbx(pbx.name, vitals) for pbx in settings.pbx],
-        "publisher": _publisher(vitals),
+        "publisher": _publisher(settings, vitals),
     }
 
 
-def health(vitals: AllVitals) -> list[str]:
-    """What is wrong, one plain sentence each."""
+def health(settings: Settings, vitals: AllVitals) -> list[str]:
+    """What is wrong, one plain sentence each. Who has said nothing, at the start or as a successor, is not well yet."""
+    workers = [Place("publisher", None)]
+    workers += [Place(role, pbx.name) for pbx in settings.pbx for role in ("connection", "switchboard")]
+    return [f"{place}: has not reported yet" for place in workers if place not in vitals] + _told(vitals)
+
+
+def _told(vitals: AllVitals) -> list[str]:
     problems: list[str] = []
     for place, (_identity, vital) in sorted(vitals.items(), key=lambda item: str(item[0])):
         details = vital.details
@@ -120,7 +126,7 @@ def _link(link: Mapping[str, Any] | None) -> api.Link:
     }
 
 
-def _publisher(vitals: AllVitals) -> api.PublisherStatus:
+def _publisher(settings: Settings, vitals: AllVitals) -> api.PublisherStatus:
     details = _details(vitals, Place("publisher", None))
     state = details.get("state", {"phase": "disconnected", "reason": "not started", "attempt": 0})
     return {
@@ -130,7 +136,7 @@ def _publisher(vitals: AllVitals) -> api.PublisherStatus:
             "attempt": state["attempt"],
             "detail": state["reason"],
         },
-        "sink": details.get("sink", "amqp"),
+        "sink": settings.publisher.sink,
         "in_flight": details.get("in_flight", 0),
         "published": details.get("published", 0),
         "confirmed": details.get("confirmed", 0),

@@ -60,7 +60,8 @@ def test_whoever_follows_gets_what_he_asked_for(
 ) -> None:
     """Messages of one call, of one operation, of both, or all; in either form."""
     bodies = [body(form, call, n, what) for call in ("1.1", "1.2") for n, what in enumerate(("held-call", "x"), 1)]
-    given = iter([{"last": 4, "missed": 0, "bodies": bodies}, {"last": 9, "missed": 5, "bodies": []}])
+    first = {"generation": 1, "last": 4, "missed": 0, "bodies": bodies}
+    given = iter([first, first | {"last": 9, "missed": 5, "bodies": []}])
 
     found: list[bytes] = []
 
@@ -73,6 +74,31 @@ def test_whoever_follows_gets_what_he_asked_for(
         asyncio.run(follow())
     assert len(found) == expected
     assert set(found) <= {each.encode() for each in bodies}
+
+
+def test_whoever_follows_goes_on_with_the_next_publisher(settings: Settings) -> None:
+    """While there is none he waits; then he gets all that it has given, which counts anew."""
+    first, second, third = (body("v3", "1.1", n, "x") for n in (1, 2, 3))
+    answers: list[tuple[int | None, dict[str, Any] | api.Refused]] = [
+        (None, {"generation": 1, "last": 900, "missed": 0, "bodies": [first]}),
+        (900, api.Refused("publisher is not running")),
+        (900, {"generation": 2, "last": 1, "missed": 0, "bodies": []}),
+        (0, {"generation": 2, "last": 1, "missed": 0, "bodies": [second]}),
+        (1, {"generation": 2, "last": 2, "missed": 0, "bodies": [third]}),
+    ]
+
+    def given(after: int | None) -> dict[str, Any]:
+        expected, answer = answers.pop(0)
+        assert after == expected
+        if isinstance(answer, api.Refused):
+            raise answer
+        return answer
+
+    async def follow() -> list[str]:
+        lines = await Inspector(Monitor({"given": given}), settings).follow(None, None)
+        return [(await anext(lines)).decode() for _ in range(3)]
+
+    assert asyncio.run(follow()) == [first, second, third]
 
 
 @pytest.mark.parametrize("form", ["v3", "legacy"])

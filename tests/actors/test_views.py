@@ -64,13 +64,16 @@ def child(role: str, pbx: str | None, **changes: Any) -> dict[str, Any]:
 
 def test_all_well() -> None:
     """No problem, and the figures of each PBX are its own."""
-    shown = status(
-        SETTINGS, vitals(connection=CONNECTION, switchboard=SWITCHBOARD, publisher=PUBLISHER, root={"arimond": 99}), 1
-    )
+    heard = vitals(connection=CONNECTION, switchboard=SWITCHBOARD, publisher=PUBLISHER, root={"arimond": 99})
+    later = {"link": {"name": "connected", "since_ms": 6, "attempt": 0, "detail": ""}}
+    for role, details in (("connection", CONNECTION | later), ("switchboard", SWITCHBOARD | {"calls": 4})):
+        place = Place(role, "pbx2")
+        heard = {**heard, place: (Identity(*place, 1), Vitals(4712, 0, Snapshot(), details))}
+    shown = status(SETTINGS, heard, 1)
     assert (shown["healthy"], shown["problems"], shown["pid"]) == (True, [], 99)
     first, second = shown["pbx"]
     assert (first["link"]["state"], first["calls"], first["events"], first["journal_n"]) == ("connected", 3, 10, 12)
-    assert (second["link"]["state"], second["link"]["detail"], second["calls"]) == ("disconnected", "not started", 0)
+    assert (second["link"]["since_ms"], second["calls"]) == (6, 4)
     assert shown["publisher"]["confirmed"] == 7
 
 
@@ -85,6 +88,13 @@ def test_before_anybody_has_reported_everything_is_unknown() -> None:
     shown = status(SETTINGS, {}, 1)
     assert [pbx["link"]["state"] for pbx in shown["pbx"]] == ["disconnected", "disconnected"]
     assert shown["publisher"]["link"]["state"] == "disconnected"
+    assert shown["problems"] == [
+        "publisher: has not reported yet",
+        "pbx/pbx1/connection: has not reported yet",
+        "pbx/pbx1/switchboard: has not reported yet",
+        "pbx/pbx2/connection: has not reported yet",
+        "pbx/pbx2/switchboard: has not reported yet",
+    ]
     with pytest.raises(Unanswered, match="Root has not reported yet"):
         tree_node({})
 
@@ -147,7 +157,7 @@ def test_before_anybody_has_reported_everything_is_unknown() -> None:
 )
 def test_each_problem_is_a_sentence(wrong: dict[str, Any], said: str) -> None:
     """That says where, and what."""
-    assert health(vitals(**wrong)) == [said]
+    assert health(Settings(), vitals(**({"publisher": PUBLISHER} | wrong))) == [said]
 
 
 def test_the_tree_has_what_each_supervisor_sees() -> None:
