@@ -100,13 +100,14 @@ def _caller(call: Call, root: Leg | None, people: list[Leg]) -> Leg | None:
     # A Local pair at the root: its ;2 called somebody first, perhaps through further pairs, unless it is a robot that
     # runs an application. Of several it is the one that answered.
     halves = {leg.channel: leg.channel_id for leg in call.legs.values() if not leg.person}
-    called: dict[str | None, list[Leg]] = {}
+    called: dict[str, list[Leg]] = {}
     for leg in call.legs.values():
-        called.setdefault(leg.dialled_by, []).append(leg)
+        if leg.dialled_by is not None and leg is not root:
+            called.setdefault(leg.dialled_by, []).append(leg)
     behind: list[Leg] = []
     asked = [root]
-    for local in asked:  # grows on the way; a channel is dialled by one other, so it ends
-        for leg in called.get(halves.get(local.channel[:-1] + "2"), ()):
+    for local in asked:  # grows on the way; each leg is dialled by one other and is taken out here, so it ends
+        for leg in called.pop(halves.get(local.channel[:-1] + "2", ""), ()):
             (behind if leg.person else asked).append(leg)
     return min(behind, key=lambda leg: (leg.answered_ms is None, leg.answered_ms or 0, *_elder(leg)), default=root)
 
