@@ -4,6 +4,7 @@ See `actors.call.recovery` for when anything is inferred, and for the times that
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from actors.call import events as ari
@@ -81,7 +82,13 @@ def answered_unseen(correlation: Correlation, event: Event) -> Iterable[Event]:
 class Story:
     """Inferred events, in order."""
 
-    def __init__(self, correlation: Correlation, picture: Picture | None = None, until_ms: int = 0) -> None:
+    def __init__(
+        self,
+        correlation: Correlation,
+        picture: Picture | None = None,
+        until_ms: int = 0,
+        silent: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self.plot: list[tuple[int, int, tuple[int, str], _Made]] = []
         """(time, what comes first, age, event)."""
         self._correlation = correlation
@@ -89,6 +96,7 @@ class Story:
         self._bridges: Mapping[str, Bridge] = picture.bridges if picture is not None else {}
         self._now_ms = picture.asked_ms if picture is not None else 0
         self._until_ms = until_ms
+        self._silent = silent
         self._callers: dict[object, list[Seen]] | None = None
         self._inside: dict[str, list[str]] | None = None
 
@@ -97,8 +105,11 @@ class Story:
 
     def last_ms(self, known: Known) -> int:
         """When a channel was last known to be as it was, Unix milliseconds."""
-        track = self._correlation.segments.tracks.get(known.party.channel_id)
-        return max(self._until_ms, track.last if track is not None else known.party.created_ms)
+        channel = known.party.channel_id
+        track = self._correlation.segments.tracks.get(channel)
+        return max(
+            self._silent.get(channel, self._until_ms), track.last if track is not None else known.party.created_ms
+        )
 
     # -- adopting
 

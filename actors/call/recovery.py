@@ -23,12 +23,13 @@ A PBX that began anew in between (another `startup_time`) has none of the old ch
 
 **Times**, the best that are known. Created: ARI's creationtime. Answered: `CDR(answer,u)`, else when the bridge was
 created, else when it was first seen Up. Ended, left a bridge, moved on in the dialplan: when it was last known to be
-otherwise, which for a gap is its beginning: a lower bound, so that no talk is claimed that nobody can prove. The cause
-of such an end is unknown (None), and who hung up is nobody.
+otherwise, which for a gap is its beginning (of the first one, if it was not heard of between two): a lower bound, so
+that no talk is claimed that nobody can prove. The cause of such an end is unknown (None), and who hung up is nobody.
 
 **Gaps.** One is opened by a link-down, by rows that the journal lost, by a link-up without a link-down (Connection was
 killed), by a journal that begins anew, or by a pair of looks that had to infer something (`audit`). It is told when
-two looks after it have agreed, or when the next begins: once each, also when nothing changed in it. The very first
+two looks after it have agreed, or when the next begins: once each, also when nothing changed in it. What was not clear
+when the next began is concluded after that one, and in its account. The very first
 link-up of all is the end of no gap; it is told only if calls had begun before it. Where the host's clock was set back
 within a gap, it reaches from the earlier of what its ends say to the later: that is too much rather than too little.
 
@@ -126,7 +127,8 @@ class Watch(NamedTuple):
     startup: str | None
     """Asterisk's `startup_time`, as it last said."""
     silent: PMap[str, int]
-    """Channels that have not spoken since we began to doubt them."""
+    """Channels that have not spoken since we began to doubt them → until when all was seen before that, Unix
+    milliseconds: of one that was silent through two gaps, the beginning of the first."""
     look: Look | None
     """The last look of this link; None before the first."""
     gap: Gap | None
@@ -218,14 +220,8 @@ def link_up(
         from_ms = min(gap.from_ms, row.at_ms)
         to_ms = max(gap.from_ms, row.at_ms, watch.seen_ms or 0)
         gap = gap._replace(from_ms=from_ms)
-    watch = watch._replace(
-        n=row.n,
-        seen_ms=row.at_ms,
-        gap=gap._replace(to_ms=to_ms),
-        look=None,
-        silent=pmap(dict.fromkeys(correlation.channels, 1)),
-    )
-    return watch, said
+    watch = watch._replace(n=row.n, seen_ms=row.at_ms, gap=gap._replace(to_ms=to_ms), look=None)
+    return watch._replace(silent=_doubted(watch, correlation.channels)), said
 
 
 def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[str, Any]) -> Watch:
@@ -251,13 +247,19 @@ def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[st
             reason=ROWS_LOST if gap.reason == STARTED else gap.reason,
             rows_lost=gap.rows_lost + lost,
         )
-    return watch._replace(
-        n=row.n,
-        seen_ms=max(row.at_ms, to_ms),
-        gap=gap,
-        look=None,
-        silent=pmap(dict.fromkeys(correlation.channels, 1)),
-    )
+    watch = watch._replace(n=row.n, seen_ms=max(row.at_ms, to_ms), gap=gap, look=None)
+    return watch._replace(silent=_doubted(watch, correlation.channels))
+
+
+def _doubted(watch: Watch, channels: Iterable[str]) -> PMap[str, int]:
+    """These channels as silent ones: since now, or longer."""
+    since_ms = _known_until(watch)
+    return pmap({key: min(watch.silent.get(key, since_ms), since_ms) for key in channels})
+
+
+def _known_until(watch: Watch) -> int:
+    """Until when everything was seen, Unix milliseconds."""
+    return max(watch.gap.from_ms or 0 if watch.gap is not None else 0, watch.clean_ms or 0)
 
 
 def _close(watch: Watch) -> tuple[Watch, list[Gap]]:
@@ -350,7 +352,7 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
         n=row.n,
         seen_ms=row.at_ms,
         startup=picture.startup or watch.startup,
-        silent=pmap(dict.fromkeys(sorted(doubtful), 1)),
+        silent=_doubted(watch, sorted(doubtful)),
         look=look,
         outcome=told.outcome(picture, picture.nth, watch.outcome) if picture.purpose == "operator" else watch.outcome,
     )
@@ -431,7 +433,7 @@ class _Diff:
 
     def story(self, ended: Iterable[str], adopted: Iterable[str], corrected: Iterable[str]) -> "Story":
         """What must have happened, for it to have come so."""
-        story = Story(self._correlation, self._picture, self._known_until())
+        story = Story(self._correlation, self._picture, _known_until(self._watch), self._watch.silent)
         for key in adopted:
             story.adopt(self._picture.seen[key])
         for key in corrected:
@@ -439,11 +441,6 @@ class _Diff:
         for key in ended:
             story.end(self._correlation.channels[key])
         return story
-
-    def _known_until(self) -> int:
-        """Until when everything was seen, Unix milliseconds."""
-        gap = self._watch.gap
-        return max(gap.from_ms or 0 if gap is not None else 0, self._watch.clean_ms or 0)
 
 
 class _Telling:

@@ -434,6 +434,34 @@ def test_a_link_that_flaps_has_a_gap_for_each_time(told: Told, caller: Channel) 
     ]
 
 
+def test_who_was_not_heard_of_between_two_gaps_is_gone_since_the_first(told: Told, caller: Channel) -> None:
+    """The second began before a second look: the end is in its account, its time is the begin of the first."""
+    call_under_way(told, caller)
+    told.row(10, 20 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(11, 22 * SECOND, Kind.LINK_UP, UP)
+    told.row(12, 22 * SECOND, Kind.SNAPSHOT, look(22 * SECOND, []))
+    told.row(13, 23 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(14, 24 * SECOND, Kind.LINK_UP, UP)
+    told.row(15, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, []))
+    told.row(16, 27 * SECOND, Kind.SNAPSHOT, look(27 * SECOND, [], nth=2))
+    assert [gap["ended"] for gap in told.gaps] == [[], ["a"]]
+    assert told.finished("a")["ended_at"] == rfc3339(20 * SECOND)
+
+
+def test_who_spoke_between_two_gaps_is_gone_since_the_second(told: Told, caller: Channel) -> None:
+    """It was still there then."""
+    call_under_way(told, caller)
+    told.row(10, 20 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(11, 22 * SECOND, Kind.LINK_UP, UP)
+    shown = frame("ChannelDialplan", 22 * SECOND, caller, dialplan_app="Echo", dialplan_app_data="")
+    told.row(12, 22 * SECOND, Kind.FRAME, shown)
+    told.row(13, 23 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(14, 24 * SECOND, Kind.LINK_UP, UP)
+    told.row(15, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, []))
+    told.row(16, 27 * SECOND, Kind.SNAPSHOT, look(27 * SECOND, [], nth=2))
+    assert told.finished("a")["ended_at"] == rfc3339(23 * SECOND)
+
+
 def test_two_looks_too_close_conclude_nothing(told: Told, caller: Channel) -> None:
     """Nothing ends by absence, and the gap is not told, before two seconds are between two looks."""
     call_under_way(told, caller)
