@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from actors.call.events import milliseconds
+from actors.call.decoding import milliseconds
 from actors.messages import Doubted, JournalNeeded, LinkChanged, SnapshotTaken, TakeSnapshot
 from actors.rate import Rate
 from actors.worker import WorkerActor

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from actors.call.events import milliseconds
+from actors.call.decoding import milliseconds
 from tests.truth import recordings
 from wire.store.row import Kind, Row
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from actors.call import events as ari
 from actors.call import late as lateness
+from actors.call.decoding import milliseconds
 from actors.call.effects import Unexpected
-from actors.call.events import Channel, Event, endpoint, milliseconds
+from actors.call.events import Channel, Event, endpoint
 from actors.call.inputs import (
     CallBody,
     CallInput,

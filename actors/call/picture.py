@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import orjson
 
-from actors.call import events as ari
+from actors.call import decoding
+from actors.call.decoding import milliseconds
 from actors.call.effects import Unexpected
-from actors.call.events import Bridge, Channel, milliseconds
+from actors.call.events import Bridge, Channel
 from wire.store.row import Row
 
 
@@ -50,7 +51,7 @@ def read(row: Row) -> Picture:
     where: dict[str, str] = {}
     for raw in body["bridges"]:
         try:
-            bridge = ari.read_bridge(raw)
+            bridge = decoding.read_bridge(raw)
             bridges[bridge.id] = (bridge, milliseconds(raw["creationtime"]))
         except (KeyError, TypeError, ValueError) as error:
             reports.append(Unexpected("wrong-shape", "snapshot", str(raw)[:64], f"bridge: {error!r}"))
@@ -61,7 +62,7 @@ def read(row: Row) -> Picture:
     asked: set[str] = set()
     for raw in body["channels"]:
         try:
-            channel = ari.read_channel(raw)
+            channel = decoding.read_channel(raw)
             created_ms = milliseconds(channel.creationtime)
             app_data = str(raw["dialplan"].get("app_data") or "")
         except (KeyError, TypeError, ValueError, AttributeError) as error:

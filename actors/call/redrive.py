@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from actors.call import events
+from actors.call import decoding, events
 from actors.call.discreet import routed_shown
 from actors.call.effects import Unexpected
 from actors.call.envelope import rfc3339
@@ -85,8 +85,8 @@ def late(world: World, row: Row, settings: Settings) -> Step:
     if row.kind != Kind.FRAME:
         raise NotApplied(f"a row of kind {row.kind} was true at its time only; an audit tells what is true now")
     try:
-        event = events.decode(row)
-    except events.DecodeError as error:
+        event = decoding.decode(row)
+    except decoding.DecodeError as error:
         raise NotApplied(f"{error.reason}: {error.detail}") from None
     if event is None:
         raise NotApplied("the model has no use for this event")

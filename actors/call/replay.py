@@ -21,8 +21,8 @@ from typing import NamedTuple
 import orjson
 
 from actors.call import host, redrive
+from actors.call.decoding import DecodeError, interpret, is_dropped
 from actors.call.discreet import words_shown
-from actors.call.events import DecodeError, interpret, is_dropped
 from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call.world import Rejected, Step, World, step, step_event

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from actors.call import events, recovery
+from actors.call import decoding, recovery
 from actors.call.correlation import correlate
 from actors.call.effects import Unexpected
 from actors.call.envelope import FORMS, envelope, maybe_rfc3339, rfc3339
+from actors.call.events import Event
 from actors.call.inputs import Routed
 from actors.call.recovery import Found, Gap, Watch
 from actors.call.register import Correlation
@@ -87,8 +88,8 @@ def step(world: World, row: Row, settings: Settings) -> Step:
     """
     if row.kind == Kind.FRAME:
         try:
-            event = events.decode(row)
-        except events.DecodeError as error:
+            event = decoding.decode(row)
+        except decoding.DecodeError as error:
             return Step(world, [], [], [], Rejected(row.n, error.reason, error.detail))
         if event is None:
             return _nothing(world)
@@ -103,7 +104,7 @@ def _nothing(world: World) -> Step:
     return Step(world, [], [], [], None)
 
 
-def step_event(world: World, n: int, event: events.Event, settings: Settings, recovered: bool = False) -> Step:
+def step_event(world: World, n: int, event: Event, settings: Settings, recovered: bool = False) -> Step:
     """Fold one event, however it was come by.
 
     Args:
@@ -159,7 +160,7 @@ def say(world: World, row: Row, operation: str, data: dict[str, Any], settings: 
     return Step(world._replace(sequence=sequence), [], messages, [], None)
 
 
-def _heard(world: World, row: Row, event: events.Event, settings: Settings) -> Step:
+def _heard(world: World, row: Row, event: Event, settings: Settings) -> Step:
     """A frame while channels are doubtful: what it shows of the time before goes first."""
     found = recovery.heard(world.correlation, world.watch, event, row.n, settings.call.bounds)
     before = _concluded(world, row, found, settings)

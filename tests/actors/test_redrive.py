@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from actors import calls
-from actors.call import events, host, redrive
+from actors.call import decoding, host, redrive
 from actors.call.events import ChannelDtmfReceived
 from actors.call.host import Folded
 from actors.call.inputs import CallInput, ChannelJoined, Routed
@@ -314,7 +314,7 @@ def test_other_rows_are_no_orders(body: bytes) -> None:
 @pytest.mark.parametrize(("conf", "digit"), [({}, "5"), ({"mask_dtmf": True}, "*"), ({"mask_dtmf_pattern": "12"}, "*")])
 def test_masks_apply_to_what_is_amended(site: Site, conf: dict[str, object], digit: str) -> None:
     """The run of digits before it is not known any more: with any mask the digit is masked."""
-    decoded = events.decode(Row(1, 1, Kind.FRAME, FRAMES[TYPED[0] - 1]))
+    decoded = decoding.decode(Row(1, 1, Kind.FRAME, FRAMES[TYPED[0] - 1]))
     assert isinstance(decoded, ChannelDtmfReceived)
     routed = Routed("1.1", CallInput(7, 5, decoded._replace(digit="5")))
     settings = Settings.model_validate({"call": conf})

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from actors.call.events import milliseconds
+from actors.call.decoding import milliseconds
 from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
 from wire.control.api import Reconciled
 from wire.store.row import Kind

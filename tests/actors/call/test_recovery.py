@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
+from actors.call.decoding import milliseconds
 from actors.call.envelope import rfc3339
-from actors.call.events import Channel, milliseconds
+from actors.call.events import Channel
 from actors.call.recovery import Gap
 from actors.call.replay import Replay
 from conf.settings import Settings

@@ -6,16 +6,8 @@ from collections.abc import Callable
 import orjson
 import pytest
 
-from actors.call.events import (
-    ChannelVarset,
-    DecodeError,
-    Dial,
-    UnknownEvent,
-    decode,
-    interpret,
-    is_dropped,
-    milliseconds,
-)
+from actors.call.decoding import DecodeError, decode, interpret, is_dropped, milliseconds
+from actors.call.events import ChannelVarset, Dial, UnknownEvent
 from wire.store.row import Kind, Row
 
 Frame = Callable[..., bytes]
