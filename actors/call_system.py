@@ -106,7 +106,7 @@ class CallSystem:
     def degrade(self, call_id: str) -> None:
         """Tell a call that a row of it was set aside."""
         if call_id not in self.states:
-            # It failed at its very first input: there is no call yet that could say so.
+            # It failed at its very first input: there is no state yet that could say so, see `restore`.
             if (resident := self._residents.get(call_id)) is not None:
                 self._ask(resident.address, Dismiss())
                 self._forget(call_id)

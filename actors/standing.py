@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from actors.batch import Batch
 from actors.call import redrive, world
 from actors.call.discreet import traceback_shown, words_shown
-from actors.call.host import Folded, degrade
+from actors.call.host import ENDS, Folded, degrade, overdue
 from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call.world import World
@@ -138,8 +138,11 @@ class Standing:
         self.batch.messages.extend(step.pbx_messages)
         self.batch.unexpected.extend(step.reports)
         lost: set[str] = set()
+        ends: list[Routed] = []
         for index, routed in enumerate(step.routed):
             call_id = routed.call_id
+            if type(routed.input.body) in ENDS:
+                ends.append(routed)
             if call_id in lost:
                 continue  # from the input on that it could not take, the row is lost to it
             part = aside.get((row.n, call_id)) if aside else None
@@ -156,6 +159,28 @@ class Standing:
                 lost.add(call_id)
             elif call_id not in self.calls.states:
                 lost.add(call_id)  # it has ended, and the rest of the row would begin it anew
+        for routed in ends:
+            if routed.call_id in self.calls.states:
+                self._finish(uuid, row, routed.call_id, routed.input.at_ms, routed.call_id in lost)
+
+    def _finish(self, uuid: str, row: Row, call_id: str, at_ms: int, is_lost: bool) -> None:
+        """End a call that is over for the PBX, and lives on because something of it was set aside.
+
+        Where that was its very end (`is_lost`), and it cannot take this end either, it waits for a redrive.
+        """
+        call = self.calls.states[call_id]
+        if not call.degraded or call_id in self.waiting or not redrive.has_ended(self.world, call_id):
+            return
+        rest = overdue(call, row.n, at_ms)
+        for index, routed in enumerate(rest):
+            if (poisoned := self._deliver(routed)) is not None:
+                if not is_lost:
+                    self._lose(uuid, row, rest, index, poisoned)
+                return
+        if call_id in self.calls.states:
+            self.calls.dismiss(call_id)  # it never heard of a channel, and so has said nothing
+            self._maimed.discard(call_id)
+            self.batch.ended.append(stream_of(call_id))
 
     def _deliver(self, routed: Routed) -> "Poisoned | None":
         """Give an input to its call; what it came to if the call could not take it."""
@@ -279,6 +304,12 @@ class Standing:
                 if poisoned is not None or call_id not in self.calls.states:
                     lost = (uuid, row.n)  # as in `take`
             known = len(batch.arrived)
+            batch.messages[known:] = [each for each in batch.messages[known:] if each.sequence > told]
+            batch.arrived.extend([row.at_ms] * (len(batch.messages) - known))
+        if kept and call_id in self.calls.states:
+            uuid, row, _ = kept[-1]
+            known = len(batch.arrived)
+            self._finish(uuid, row, call_id, row.at_ms, lost == (uuid, row.n))
             batch.messages[known:] = [each for each in batch.messages[known:] if each.sequence > told]
             batch.arrived.extend([row.at_ms] * (len(batch.messages) - known))
         self.resumed = True

@@ -10,13 +10,17 @@ state that it had before, calls `degrade` on it, has the row quarantined, and go
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from actors.call.account import over
 from actors.call.effects import Ended, Publish, Unexpected
 from actors.call.envelope import FORMS, envelope
-from actors.call.inputs import Routed
+from actors.call.inputs import CallInput, ChannelEnded, ChannelMoved, Routed
 from actors.call.state import Call
 from actors.call.transition import transition
 from conf.settings import Settings
 from wire.message import OutboundMessage
+
+ENDS = frozenset({ChannelEnded, ChannelMoved})
+"""Inputs with which a call may be over for the PBX."""
 
 
 class Folded(NamedTuple):
@@ -94,6 +98,24 @@ _new: Callable[..., Any] = tuple.__new__
 def degrade(call: Call) -> Call:
     """Mark a call of which an input was set aside: from here on its messages say `degraded`."""
     return call if call.degraded else call.set(life=call.life._replace(degraded=True))
+
+
+def overdue(call: Call, n: int, at_ms: int) -> list[Routed]:
+    """What is left to tell a call that is over for the PBX, and does not know it: something of it was set aside.
+
+    Args:
+        call: its state.
+        n: the row that ended it.
+        at_ms: when that happened, Unix milliseconds.
+
+    Returns:
+        The end of every leg that still lives for it, as of one whose end nobody saw.
+    """
+    left = [key for key, leg in call.legs.items() if not over(leg)]
+    left += sorted(call.life.uncounted)
+    return [
+        Routed(call.call_id, CallInput(n, at_ms, ChannelEnded(key, None, "", None), recovered=True)) for key in left
+    ]
 
 
 def amended(

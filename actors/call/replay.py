@@ -129,8 +129,11 @@ class Replay:
             self.counts[f"unexpected:{report.what}"] += 1
         calls = self.calls
         lost: set[str] = _NOBODY
+        ends: list[Routed] = []
         for index, one in enumerate(routed):
             call_id = one[0]
+            if type(one.input.body) in host.ENDS:
+                ends.append(one)
             if call_id in lost:
                 continue
             if self._over and call_id in self._over:
@@ -160,6 +163,29 @@ class Replay:
             for report in unexpected:
                 self.counts[f"unexpected:{report.what}"] += 1
             messages += said
+        for one in ends:
+            if row is not None and one.call_id in calls:
+                messages += self._finish(one.call_id, n, row, one.input.at_ms, one.call_id in lost)
+        return messages
+
+    def _finish(self, call_id: str, n: int, row: Row, at_ms: int, is_lost: bool) -> list[OutboundMessage]:
+        """End a call that is over for the PBX, and lives on because something of it was set aside."""
+        call = self.calls[call_id]
+        if not call.degraded or not redrive.has_ended(self.world, call_id):
+            return []
+        messages: list[OutboundMessage] = []
+        rest = host.overdue(call, row.n, at_ms)
+        for index, one in enumerate(rest):
+            try:
+                folded = host.fold(self.calls[call_id], one, self.server, self.settings)
+            except Exception as problem:  # noqa: BLE001  # as in `_take`
+                if not is_lost:
+                    self._lose(row, rest, index, n, problem)
+                return messages
+            self.calls[call_id] = folded.call
+            messages += folded.messages
+        self._ended(self.calls.pop(call_id))
+        self._maimed.discard(call_id)
         return messages
 
     def _lose(self, row: Row, routed: Sequence[Routed], index: int, n: int, problem: Exception) -> None:

@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from actors.call import replay, world
+from actors.call.inputs import ChannelEnded, ChannelJoined
 from conf.settings import Settings
 from tests.actors.site import FRAMES, RECORDING, Fault, Site
 from tests.truth import run
@@ -13,6 +14,8 @@ INPUTS = run.routed(RECORDING, Settings())
 CALL = INPUTS[0].call_id
 TOLD = [each.input.n for each in INPUTS if each.call_id == CALL]
 """Rows that tell the first call of the recording something."""
+JOINED = [each.input.n for each in INPUTS if type(each.input.body) is ChannelJoined]
+ENDED = [each.input.n for each in INPUTS if type(each.input.body) is ChannelEnded]
 
 
 @pytest.mark.parametrize("stored", [False, True])
@@ -57,4 +60,43 @@ def test_the_rest_of_the_row_that_ends_a_call_does_not_begin_it_anew(
     of_it = [message.operation for message in site.published() if message.call_id == CALL]
     assert of_it.count("finished-call") == 1
     assert site.calls.states == {}
+    site.check()
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("n", JOINED)
+def test_a_call_that_never_heard_of_a_channel_ends_when_the_pbx_has_none_of_it(
+    site: Site, in_call: Fault, n: int, after: bool
+) -> None:
+    """And says `degraded`, also if it was the first that it was to be told; a redrive has nothing more to end."""
+    in_call.rows = {n}
+    site.frames(0, n)
+    for begin in range(n, len(FRAMES)):
+        site.frames(begin, begin + 1)  # an input may be held back for some rows
+        if len(waiting := site.waiting()) == 1:
+            break
+    [aside] = waiting
+    in_call.mend()
+    if not after:
+        site.order(aside.row.n)
+    site.frames(begin + 1, len(FRAMES))
+    if after:
+        site.order(aside.row.n)
+        site.fold()
+    assert site.calls.states == {} == site.replay.calls
+    bodies = [orjson.loads(each.body) for each in site.published() if each.call_id == aside.call_id]
+    assert all(body["degraded"] for body in bodies if body["operation"]["type"] == "finished-call")
+    site.check()
+
+
+def test_a_call_that_could_not_take_its_end_waits_for_a_redrive(site: Site, in_call: Fault) -> None:
+    """Nor the end that is made in its place: what was set aside is all that can still be told."""
+    in_call.rows = {ENDED[-1]}
+    site.frames(0, len(FRAMES))
+    assert len(site.calls.states) == 1
+    in_call.mend()
+    site.order(site.waiting()[0].row.n)
+    site.fold()
+    assert site.told()[-1] == "finished-call"
+    assert site.calls.states == {} == site.replay.calls
     site.check()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation import disk
+from tests.simulation.bugs import Where
 from tests.simulation.roles import CONNECTION, PUBLISHER, RECOVERY, SWITCHBOARD
 from wire.ari.session import Down
 
@@ -129,6 +130,18 @@ def _power(lab: "Lab", hurt: str, off_ms: int) -> None:
         lab.clock.jump(off_ms)
 
 
+def _bug(lab: "Lab", where: Where, frames: int, then: str, ms: int, which: int) -> None:
+    lab.pbx.bugs += [where] * frames
+    match then:
+        case "mend":
+            lab.clock.after(ms, lambda: lab.order(True, which))
+        case "try":
+            lab.clock.after(ms, lambda: lab.order(False, which))
+            lab.clock.after(2 * ms, lambda: lab.order(True, which))
+        case "drop":
+            lab.clock.after(ms, lambda: lab.drop(which))
+
+
 KINDS: dict[str, tuple[float, Draw, Do]] = {
     "crash": (3, lambda luck: (luck.choice(("connection", "switchboard", "publisher", "recovery")),), _crash),
     "crash-all": (0.5, _nothing, _crash_all),
@@ -140,6 +153,17 @@ KINDS: dict[str, tuple[float, Draw, Do]] = {
     "restart-cleanly": (0.5, _nothing, lambda lab: lab.restart_cleanly()),
     "kill-call": (2, _span(0, 1000), _kill_call),
     "poison": (0.5, _nothing, lambda lab: lab.poison()),
+    "bug": (
+        1,
+        lambda luck: (
+            luck.choice(("call", "call", "world")),
+            luck.randint(1, 3),
+            luck.choice(("mend", "mend", "try", "drop", "leave")),
+            luck.randint(50, 10_000),
+            luck.randrange(100),
+        ),
+        _bug,
+    ),
     "disk": (
         2,
         lambda luck: (
@@ -246,6 +270,12 @@ COUNTED = (
     "snapshot",
     "rows.lost",
     "quarantined",
+    "bug.call",
+    "bug.world",
+    "redrive.ordered",
+    "redrive.applied",
+    "redrive.refused",
+    "dropped",
 )
 """What must have happened over the seeds of the normal suite."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from tests.simulation.bugs import Where
 from wire.ari.rest import VARIABLES
 from wire.ari.session import Down
 from wire.simulator.minting import Minter
@@ -110,6 +111,8 @@ class Pbx:
         """Recordings not begun yet."""
         self.drop = self.double = self.garble = 0
         """So many of the next frames are lost, come twice, come garbled."""
+        self.bugs: list[Where] = []
+        """Of the next frames: who cannot take them."""
         self.speed = luck.choice((2.0, 4.0, 8.0))
         for _ in range(calls):
             lab.clock.after(luck.random() * 12_000, self._begin)
@@ -156,6 +159,8 @@ class Pbx:
             self.drop -= 1
             happened["pbx.drop"] += 1
             return True
+        if self.bugs:
+            self._lab.bugs.put(frame, self.bugs.pop())
         self._put(link, frame)
         if self.double:
             self.double -= 1

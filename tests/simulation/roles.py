@@ -11,7 +11,7 @@ import orjson
 from actors.call import host
 from actors.call.inputs import Routed
 from actors.call.state import Call
-from actors.call_system import CallSystem
+from actors.call_system import CallSystem, Poisoned
 from actors.carriage import Cargo, Owed
 from actors.folding import Folding
 from actors.messages import (
@@ -28,7 +28,9 @@ from actors.outgoing import Outgoing
 from actors.recovery import RecoveryActor
 from conf.settings import Settings
 from supervision.messages import Identity, Peer, Place
+from supervision.reasons import Crash
 from tests.simulation.broker import Sink
+from tests.simulation.bugs import Bug
 from tests.simulation.clock import Action
 from tests.simulation.journal import DrivenJournal
 from tests.simulation.machine import Machine, latest
@@ -219,6 +221,10 @@ class ConnectionMachine(Machine):
     def _append(self, kind: Kind, body: dict[str, Any]) -> None:
         self.journal.append(kind, self.lab.clock.wall, orjson.dumps(body))
         self._drive_soon()
+
+    def operate(self, command: dict[str, Any]) -> None:
+        """As the product's: an operator orders something."""
+        self._append(Kind.OPERATOR, command)
 
     def _drive_soon(self) -> None:
         if not self._driving:
@@ -556,8 +562,11 @@ class PlainCalls:
         self._settings = settings
         self.states: dict[str, Call] = {}
 
-    def deliver(self, routed: Routed) -> host.Folded:
-        folded = host.fold(self.states.get(routed.call_id), routed, PBX, self._settings)
+    def deliver(self, routed: Routed) -> host.Folded | Poisoned:
+        try:
+            folded = host.fold(self.states.get(routed.call_id), routed, PBX, self._settings)
+        except Bug as problem:
+            return Poisoned(Crash("Bug", str(problem)))
         if folded.ended:
             self.states.pop(routed.call_id, None)
         else:

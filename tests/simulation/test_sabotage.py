@@ -11,6 +11,7 @@ import pytest
 from actors.call import recovery
 from actors.messages import OutcomesCame
 from actors.outgoing import Outgoing
+from actors.standing import Standing
 from tests.simulation import checker
 from tests.simulation.faults import Fault
 from tests.simulation.lab import Result, run
@@ -18,6 +19,7 @@ from tests.simulation.roles import PBX
 from tests.simulation.shrink import shortest
 from wire.ari.session import Down
 from wire.store.journal import JournalWriter
+from wire.store.quarantine import Quarantine
 from wire.store.row import Kind, Row
 
 GOOD = 4
@@ -210,6 +212,18 @@ SPOILT: dict[str, tuple[Any, str, Any, list[Fault]]] = {
         "_commit",
         _never_doubt,
         [Fault(1, 2_000, "disk", ("journal", "doubt", 8_000))],
+    ),
+    "what was redriven is applied again": (
+        Quarantine,
+        "settle",
+        lambda *_: None,
+        [Fault(at, at * 1_500, "bug", ("call", 3, "mend", 2_500, 0)) for at in range(1, 7)],
+    ),
+    "a call that lost something begins anew": (
+        Standing,
+        "_degrade",
+        lambda self, call_id: self.calls.states.pop(call_id, None),
+        [Fault(at, at * 1_500, "bug", ("call", 3, "leave", 1, 0)) for at in range(1, 7)],
     ),
     "the gap of a Connection that was killed is not told": (
         recovery,
