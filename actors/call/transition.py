@@ -12,6 +12,9 @@ us, and an actor does not die of a surprise.
 answered, somebody is in an application that is there for its own sake, or anything else is to be said. Its time is the
 call's begin all the same.
 
+What an input does is a method of `_Handlers`. Those of holds, queues, parking and conferences stand in `stays`, those of
+recordings in `tapes`; what they change and say is gathered in a `turn`.
+
 No clock, no I/O, no logger: time comes with the input.
 """
 
@@ -20,12 +23,14 @@ from typing import Any, NamedTuple
 
 from actors.call import account
 from actors.call import events as ari
-from actors.call.effects import Effect, Ended, Publish, Unexpected
-from actors.call.envelope import rfc3339
+from actors.call.effects import Effect, Ended, Unexpected
 from actors.call.events import endpoint
 from actors.call.inputs import CallInput, ChannelEnded, ChannelJoined, ChannelMoved, SegmentEnded
 from actors.call.series import added
-from actors.call.state import Call, Conference, Hold, Leg, Life, Park, Phase, Queue, Tape, Transfer
+from actors.call.state import Call, Hold, Leg, Phase, Queue, Tape, Transfer
+from actors.call.stays import Stays
+from actors.call.tapes import Tapes
+from actors.call.turn import party
 
 _LIVE = frozenset({Phase.DOWN, Phase.RINGING, Phase.UP})
 _ANY = frozenset(Phase)
@@ -96,7 +101,7 @@ def transition(call: Call, given: CallInput) -> tuple[Call, list[Effect]]:
     move = MOVES.get(kind)
     if move is None:
         return call, [Unexpected("no-move", kind.__name__, call.call_id, "the table has no row for it")]
-    turn = _Turn(call, given)
+    turn = _Handlers(call, given)
     if move.phases is _ANY:
         _HANDLERS[kind](turn, body)
     else:
@@ -139,73 +144,10 @@ def diagram() -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Turn:
-    """One input's work: changes are gathered here and become one new state at the end."""
+class _Handlers(Stays, Tapes):
+    """A method for each input."""
 
-    __slots__ = ("at", "before", "bounds", "effects", "legs", "life", "recovered", "sequence")
-
-    def __init__(self, call: Call, given: CallInput) -> None:
-        self.before = call
-        self.at = given.at_ms
-        self.recovered = given.recovered
-        self.life: Life = call.life
-        self.legs: dict[str, Leg] = call.legs
-        self.sequence: int = call.sequence
-        self.bounds = call.identity.rules.bounds
-        self.effects: list[Effect] = []
-
-    def done(self) -> tuple[Call, list[Effect]]:
-        before = self.before
-        if self.legs is before.legs and self.life is before.life and self.sequence == before.sequence:
-            return before, self.effects
-        return self.now(), self.effects
-
-    def now(self) -> Call:
-        """The state as it is at this moment."""
-        return self.before.lived(self.sequence, self.legs, self.life)
-
-    # -- saying things --------------------------------------------------------------------------------------------
-
-    def say(self, operation: str, data: dict[str, Any], at_ms: int | None = None) -> None:
-        if not self.life.announced:
-            self.announce()
-        self.publish(operation, data, self.at if at_ms is None else at_ms)
-
-    def announce(self) -> None:
-        """Say `received-call`, unless it was said."""
-        if self.life.announced or not self.legs:
-            return
-        self.life = self.life._replace(announced=True)
-        call = self.now()
-        self.publish("received-call", account.received(call), account.started_ms(call))
-
-    def publish(self, operation: str, data: dict[str, Any], at_ms: int) -> None:
-        self.sequence += 1
-        said = (operation, self.sequence, at_ms, data, self.recovered, self.life.degraded)
-        self.effects.append(_new(Publish, said))
-
-    def report(self, what: str, event: str, where: str, detail: str) -> None:
-        self.effects.append(Unexpected(what, event, where, detail))
-
-    def put(self, leg: Leg) -> None:
-        self.legs = {**self.legs, leg.channel_id: leg}
-
-    def text(self, text: str) -> str:
-        """A text of the PBX's, bounded."""
-        return text[: self.bounds.text]
-
-    def overflow(self, what: str, where: str) -> None:
-        """Something was dropped because of a bound: counted, and said as `degraded`."""
-        self.life = self.life._replace(overflow=self.life.overflow + 1, degraded=True)
-        if self.life.overflow == 1:
-            self.report("overflow", what, where, "a bound of the configuration was reached; the account is incomplete")
-
-    def seconds(self, since_ms: int) -> float:
-        return account.seconds(self.at - since_ms)
-
-    def after(self) -> float:
-        """Seconds since the call's begin."""
-        return account.seconds(self.at - min(leg.started_ms for leg in self.legs.values())) if self.legs else 0.0
+    __slots__ = ()
 
     # -- legs come and go -----------------------------------------------------------------------------------------
 
@@ -427,40 +369,6 @@ class _Turn:
     def varset(self, body: ari.ChannelVarset, leg: Leg) -> None:
         _VARIABLES[body.variable](self, leg, body)
 
-    def monitor(self, leg: Leg, body: ari.ChannelVarset) -> None:
-        name = self.text(body.value)
-        if not name or any(name == one for one, _ in leg.monitors):
-            return
-        if len(leg.monitors) >= 16:
-            self.overflow("monitors", leg.channel)
-            return
-        self.put(leg._replace(monitors=(*leg.monitors, (name, self.at))))
-        self.tape(Tape(name, "mixmonitor", leg.channel_id, leg.channel, None, self.at, None, None))
-        self.say("recording-started", _tape_data(name, "mixmonitor", leg.channel_id, leg.channel, None))
-
-    def queue_position(self, leg: Leg, body: ari.ChannelVarset) -> None:
-        if leg.queue is not None and body.value.isdecimal():
-            self.put(leg._replace(queue=leg.queue._replace(position=int(body.value[:9]))))
-
-    def queue_member(self, leg: Leg, body: ari.ChannelVarset) -> None:
-        if leg.queue is not None and body.value:
-            self.put(leg._replace(queue=leg.queue._replace(member=self.text(body.value))))
-
-    def queue_status(self, leg: Leg, body: ari.ChannelVarset) -> None:
-        if leg.queue is not None and body.value:
-            self.leave_queue(leg, self.text(body.value).lower())
-
-    def parking(self, leg: Leg, body: ari.ChannelVarset) -> None:
-        """Asterisk tells the space and the lot only when the time is up."""
-        if leg.park is None:
-            return
-        park = leg.park._replace(timed_out=True)
-        if body.variable == "PARKING_SPACE" and body.value.isdecimal():
-            park = park._replace(space=int(body.value[:9]))
-        elif body.variable == "PARKER" and park.by is None:
-            park = park._replace(by=self.text(body.value))
-        self.put(leg._replace(park=park))
-
     def dtmf(self, body: ari.ChannelDtmfReceived, leg: Leg) -> None:
         """A digit that a Local half receives was received by somebody else before, who is told of."""
         if not leg.person:
@@ -480,121 +388,6 @@ class _Turn:
                 "duration_ms": body.duration_ms,
             },
         )
-
-    # -- hold, park, queue, conference ----------------------------------------------------------------------------
-
-    def hold(self, body: ari.ChannelHold, leg: Leg) -> None:
-        if leg.held is not None:
-            return
-        music = self.text(body.music_class) if body.music_class else None
-        self.put(leg._replace(held=(self.at, music)))
-        self.say("held-call", {"channel_id": leg.channel_id, "channel": leg.channel, "music_class": music})
-
-    def unhold(self, body: ari.ChannelUnhold, leg: Leg) -> None:
-        """REFER makes an Unhold with no Hold before it: that is nothing."""
-        if leg.held is None:
-            return
-        since_ms = leg.held[0]
-        self.put(leg._replace(held=None))
-        self.add_hold(Hold(leg.channel, since_ms, self.at, self.at))
-        self.say(
-            "resumed-call",
-            {"channel_id": leg.channel_id, "channel": leg.channel, "held_seconds": self.seconds(since_ms)},
-        )
-
-    def add_hold(self, hold: Hold) -> None:
-        if len(self.life.holds) >= self.bounds.entries:
-            self.overflow("holds", hold.channel)
-            return
-        self.life = self.life._replace(holds=(*self.life.holds, hold))
-
-    def leave_queue(self, leg: Leg, outcome: str) -> Leg:
-        queue = leg.queue
-        assert queue is not None
-        leg = leg._replace(queue=None)
-        self.put(leg)
-        self.say(
-            "left-queue",
-            {
-                "channel_id": leg.channel_id,
-                "channel": leg.channel,
-                "queue": queue.name,
-                "position": queue.position,
-                "waited_seconds": self.seconds(queue.since_ms),
-                "outcome": outcome,
-                "member": queue.member,
-            },
-        )
-        return leg
-
-    def park(self, leg: Leg, bridge: ari.Bridge) -> Leg:
-        by = None
-        if self.life.transfers:
-            last = self.life.transfers[-1]
-            if last.transferred == _party(leg) and self.at - last.at_ms < 5000:
-                by = last.by
-        if by is None:  # by a feature code: whoever it talked with
-            others = [
-                one
-                for one in self.legs.values()
-                if one.phase is Phase.UP and one.person and one.channel_id != leg.channel_id
-            ]
-            by = _party(others[0]) if len(others) == 1 else None
-        lot = self.text(bridge.name) or None
-        leg = leg._replace(park=Park(lot, None, by, self.at, False, None))
-        self.put(leg)
-        self.say(
-            "parked-call",
-            {"channel_id": leg.channel_id, "channel": leg.channel, "lot": lot, "space": None, "by": by},
-        )
-        return leg
-
-    def unpark(self, leg: Leg, outcome: str, by: Leg | None) -> Leg:
-        park = leg.park
-        assert park is not None
-        until_ms = park.until_ms if park.until_ms is not None else self.at
-        space = park.space
-        if space is None and by is not None and by.exten.isdecimal():
-            space = int(by.exten[:9])
-        leg = leg._replace(park=None)
-        self.put(leg)
-        self.say(
-            "unparked-call",
-            {
-                "channel_id": leg.channel_id,
-                "channel": leg.channel,
-                "lot": park.lot,
-                "space": space,
-                "parked_seconds": account.seconds(until_ms - park.since_ms),
-                "outcome": outcome,
-                "by": _party(by) if by is not None else None,
-            },
-            until_ms,
-        )
-        return leg
-
-    def conferees(self, bridge: str) -> int:
-        return sum(1 for leg in self.legs.values() if leg.bridge == bridge)
-
-    def leave_conference(self, leg: Leg, participants: int) -> Leg:
-        conference = leg.conference
-        assert conference is not None
-        leg = leg._replace(conference=None)
-        self.put(leg)
-        self.say(
-            "left-conference",
-            {
-                "channel_id": leg.channel_id,
-                "channel": leg.channel,
-                "number": leg.number,
-                "name": leg.name,
-                "conference": conference.name,
-                "bridge_id": conference.bridge_id,
-                "participants": participants,
-                "seconds": self.seconds(conference.since_ms),
-            },
-        )
-        return leg
 
     # -- bridges --------------------------------------------------------------------------------------------------
 
@@ -620,30 +413,6 @@ class _Turn:
                     inside = [self.legs[key] for key in bridge.members if key in self.legs and key != leg.channel_id]
                     self.unpark(leg, "retrieved", inside[0] if inside else None)
 
-    def taken(self, leg: Leg) -> Leg:
-        """A member took the call from the queue."""
-        queue = leg.queue
-        assert queue is not None
-        if queue.member is None and self.life.reached is not None:
-            leg = leg._replace(queue=queue._replace(member=self.life.reached[2]))
-        return self.leave_queue(leg, "answered")
-
-    def join_conference(self, leg: Leg, bridge: ari.Bridge) -> None:
-        name = self.text(bridge.name)
-        self.put(leg._replace(conference=Conference(bridge.id, name, self.at)))
-        self.say(
-            "joined-conference",
-            {
-                "channel_id": leg.channel_id,
-                "channel": leg.channel,
-                "number": leg.number,
-                "name": leg.name,
-                "conference": name,
-                "bridge_id": bridge.id,
-                "participants": len(bridge.members),
-            },
-        )
-
     def left(self, body: ari.ChannelLeftBridge, leg: Leg) -> None:
         bridge = body.bridge
         if leg.bridge == bridge.id:
@@ -659,7 +428,7 @@ class _Turn:
             else:
                 self.put(leg._replace(park=leg.park._replace(until_ms=self.at)))
 
-    # -- hang-up, transfers, recordings, segments -----------------------------------------------------------------
+    # -- hang-up, transfers, segments ----------------------------------------------------------------------------
 
     def hangup_requested(self, body: ari.ChannelHangupRequest, leg: Leg) -> None:
         """Asterisk's hangupsource: written once, for the channel and for its peer in a bridge of two.
@@ -726,64 +495,8 @@ class _Turn:
     def inside(self, members: list[str] | tuple[str, ...], but: str) -> str:
         for key in members:
             if key != but and key in self.legs:
-                return _party(self.legs[key])
+                return party(self.legs[key])
         return ""
-
-    def recording(self, body: ari.Recording) -> None:
-        name = self.text(body.name)
-        channel_id = body.target if body.target_kind == "channel" else None
-        bridge = body.target if body.target_kind == "bridge" else None
-        leg = self.legs.get(channel_id) if channel_id is not None else None
-        channel = leg.channel if leg is not None else self.text(body.channel) if body.channel is not None else None
-        running = next(
-            (tape for tape in self.life.tapes if tape.how == "ari" and tape.name == name and tape.result is None), None
-        )
-        if body.event == "RecordingStarted":
-            if running is None:  # a bridge's recording events come twice
-                self.tape(Tape(name, "ari", channel_id, channel, bridge, self.at, None, None))
-                self.say("recording-started", _tape_data(name, "ari", channel_id, channel, bridge))
-            return
-        if running is None:
-            if body.event == "RecordingFinished":
-                return
-            self.tape(Tape(name, "ari", channel_id, channel, bridge, self.at, self.at, body.state))
-        else:
-            self.end_tape(running, body.state)
-        since_ms = running.from_ms if running is not None else self.at
-        self.said_recorded(
-            Tape(name, "ari", channel_id, channel, bridge, since_ms, self.at, self.text(body.state)), body.cause
-        )
-
-    def tape(self, tape: Tape) -> None:
-        if len(self.life.tapes) >= self.bounds.entries:
-            self.overflow("recordings", tape.name)
-            return
-        self.life = self.life._replace(tapes=(*self.life.tapes, tape))
-
-    def end_tape(self, tape: Tape, result: str) -> None:
-        ended = tape._replace(to_ms=self.at, result=self.text(result))
-        self.life = self.life._replace(tapes=tuple(ended if one is tape else one for one in self.life.tapes))
-
-    def close_tapes(self, leg: Leg, result: str) -> None:
-        for tape in self.life.tapes:
-            if tape.how == "mixmonitor" and tape.channel_id == leg.channel_id and tape.result is None:
-                self.end_tape(tape, result)
-
-    def finish_tapes(self, leg: Leg) -> None:
-        """MixMonitor says nothing when it stops: at the latest it does with its channel."""
-        for name, since_ms in leg.monitors:
-            self.said_recorded(
-                Tape(name, "mixmonitor", leg.channel_id, leg.channel, None, since_ms, self.at, "done"), None
-            )
-        self.close_tapes(leg, "done")
-
-    def said_recorded(self, tape: Tape, cause: str | None) -> None:
-        data = _tape_data(tape.name, tape.how, tape.channel_id, tape.channel, tape.bridge)
-        data["started_at"] = rfc3339(tape.from_ms)
-        data["seconds"] = self.seconds(tape.from_ms)
-        data["result"] = tape.result
-        data["cause"] = self.text(cause) if cause else None
-        self.say("recording-finished", data)
 
     def segment(self, body: SegmentEnded) -> None:
         if len(self.life.segments) >= self.bounds.segments:
@@ -792,50 +505,38 @@ class _Turn:
         self.life = self.life._replace(segments=added(self.life.segments, body))
 
 
-_new: Callable[..., Any] = tuple.__new__
-"""Makes a named tuple of its fields at half the cost of calling its class."""
-
-
-def _party(leg: Leg) -> str:
-    return leg.number or leg.channel
-
-
 def _is_purpose(app: str) -> bool:
     return app != "" and app not in _PASSING
 
 
-def _tape_data(name: str, how: str, channel_id: str | None, channel: str | None, bridge: str | None) -> dict[str, Any]:
-    return {"name": name, "how": how, "channel_id": channel_id, "channel": channel, "bridge_id": bridge}
-
-
-_VARIABLES: dict[str, Callable[[_Turn, Leg, ari.ChannelVarset], None]] = {
-    "MIXMONITOR_FILENAME": _Turn.monitor,
-    "QUEUEPOSITION": _Turn.queue_position,
-    "QEORIGINALPOS": _Turn.queue_position,
-    "MEMBERINTERFACE": _Turn.queue_member,
-    "QUEUESTATUS": _Turn.queue_status,
-    "PARKING_SPACE": _Turn.parking,
-    "PARKEDLOT": _Turn.parking,
-    "PARKER": _Turn.parking,
+_VARIABLES: dict[str, Callable[[_Handlers, Leg, ari.ChannelVarset], None]] = {
+    "MIXMONITOR_FILENAME": _Handlers.monitor,
+    "QUEUEPOSITION": _Handlers.queue_position,
+    "QEORIGINALPOS": _Handlers.queue_position,
+    "MEMBERINTERFACE": _Handlers.queue_member,
+    "QUEUESTATUS": _Handlers.queue_status,
+    "PARKING_SPACE": _Handlers.parking,
+    "PARKEDLOT": _Handlers.parking,
+    "PARKER": _Handlers.parking,
 }
 
 _HANDLERS: dict[type, Callable[..., None]] = {
-    ChannelJoined: _Turn.joined,
-    ChannelMoved: _Turn.moved,
-    ari.ChannelStateChange: _Turn.state_changed,
-    ari.ChannelDialplan: _Turn.dialplan,
-    ari.ChannelCallerId: _Turn.caller_id,
-    ari.ChannelVarset: _Turn.varset,
-    ari.ChannelDtmfReceived: _Turn.dtmf,
-    ari.ChannelHold: _Turn.hold,
-    ari.ChannelUnhold: _Turn.unhold,
-    ari.ChannelHangupRequest: _Turn.hangup_requested,
-    ari.ChannelEnteredBridge: _Turn.entered,
-    ari.ChannelLeftBridge: _Turn.left,
-    ChannelEnded: _Turn.ended,
-    ari.Dial: _Turn.dial,
-    ari.BridgeBlindTransfer: _Turn.blind,
-    ari.BridgeAttendedTransfer: _Turn.attended,
-    ari.Recording: _Turn.recording,
-    SegmentEnded: _Turn.segment,
+    ChannelJoined: _Handlers.joined,
+    ChannelMoved: _Handlers.moved,
+    ari.ChannelStateChange: _Handlers.state_changed,
+    ari.ChannelDialplan: _Handlers.dialplan,
+    ari.ChannelCallerId: _Handlers.caller_id,
+    ari.ChannelVarset: _Handlers.varset,
+    ari.ChannelDtmfReceived: _Handlers.dtmf,
+    ari.ChannelHold: _Handlers.hold,
+    ari.ChannelUnhold: _Handlers.unhold,
+    ari.ChannelHangupRequest: _Handlers.hangup_requested,
+    ari.ChannelEnteredBridge: _Handlers.entered,
+    ari.ChannelLeftBridge: _Handlers.left,
+    ChannelEnded: _Handlers.ended,
+    ari.Dial: _Handlers.dial,
+    ari.BridgeBlindTransfer: _Handlers.blind,
+    ari.BridgeAttendedTransfer: _Handlers.attended,
+    ari.Recording: _Handlers.recording,
+    SegmentEnded: _Handlers.segment,
 }
