@@ -12,8 +12,8 @@ us, and an actor does not die of a surprise.
 answered, somebody is in an application that is there for its own sake, or anything else is to be said. Its time is the
 call's begin all the same.
 
-What an input does is a method of `_Handlers`. Those of holds, queues, parking and conferences stand in `stays`, those of
-recordings in `tapes`; what they change and say is gathered in a `turn`.
+What an input does is a method of `_Handlers`. Those of holds, queues, parking and conferences stand in `stays`, those
+of recordings in `tapes`; what they change and say is gathered in a `turn`.
 
 No clock, no I/O, no logger: time comes with the input.
 """
