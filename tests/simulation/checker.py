@@ -19,6 +19,7 @@ from wire.store.row import Kind, Row
 
 WAY_MS = 5
 """Longest that a frame is on its way, milliseconds."""
+WITHHELD = "messages-withheld"
 Streams = dict[str, list[dict[str, Any]]]
 
 
@@ -62,7 +63,8 @@ def verdict(
         damage: what cannot be asked for.
     """
     streams, doubtful = consumed(bodies)
-    wrong = []
+    replayed_streams, _ = consumed(replayed)
+    streams, wrong = with_withheld(streams, replayed_streams if damage is Damage.NONE else {})
     if damage is not Damage.BOTH or not returned:
         # A message that was returned waits in the ledger while later ones of its stream go. Where that is lost, and the
         # journal's rows too, no copy of it is left. What was never returned goes in order, and is lost at the end only.
@@ -70,7 +72,7 @@ def verdict(
     if damage is not Damage.BOTH:
         wrong += doubtful + in_order(streams, returned)
     if damage is Damage.NONE:
-        wrong += as_replayed(streams, replayed) + ended(streams)
+        wrong += as_replayed(streams, replayed_streams) + ended(streams)
     wrong += received(links, rows)
     return wrong + told(streams, rows, server, since=None if damage is Damage.NONE else 1)
 
@@ -89,6 +91,38 @@ def consumed(bodies: Iterable[bytes]) -> tuple[Streams, list[str]]:
         elif known != body:
             wrong.append(f"{_name(message)}: two contents under one message_id")
     return streams, wrong
+
+
+def with_withheld(streams: Streams, replayed: Streams) -> tuple[Streams, list[str]]:
+    """What the consumer would have had without the age policy; and violations.
+
+    A `messages-withheld` stands for the messages that it names, which must be of the operation that it names. One of
+    them may have come all the same: the broker had it, and its confirm was lost.
+
+    Args:
+        streams: what the consumer has.
+        replayed: what a replay gives: what was withheld.
+    """
+    found: Streams = {}
+    wrong = []
+    for stream, messages in streams.items():
+        had = {message["sequence"] for message in messages if message["operation"]["type"] != WITHHELD}
+        given = {message["sequence"]: message for message in replayed.get(stream, [])}
+        found[stream] = []
+        for message in messages:
+            if message["operation"]["type"] != WITHHELD:
+                found[stream].append(message)
+                continue
+            operation = message["data"]["operation"]
+            for first, last in message["data"]["sequences"]:
+                for sequence in range(first, last + 1):
+                    original = given.get(sequence, {"sequence": sequence, "operation": {"type": operation}})
+                    if original["operation"]["type"] != operation:
+                        wrong.append(f"{stream} {sequence}: withheld as {operation}: {_name(original)}")
+                    if sequence not in had:
+                        had.add(sequence)
+                        found[stream].append({"stream": stream, "message_id": None} | original)
+    return found, wrong
 
 
 def without_hole(streams: Streams) -> list[str]:
@@ -136,14 +170,14 @@ def ended(streams: Streams) -> list[str]:
     return wrong
 
 
-def as_replayed(streams: Streams, replayed: Iterable[bytes]) -> list[str]:
+def as_replayed(streams: Streams, expected: Streams) -> list[str]:
     """Contents equal to a replay of the exported journal.
 
     Args:
         streams: what the consumer has.
-        replayed: bodies of the messages that the replay gives.
+        expected: what the replay gives.
     """
-    expected, wrong = consumed(replayed)
+    wrong = []
     for stream in expected.keys() | streams.keys():
         got = sorted(streams.get(stream, []), key=_sequence)
         want = expected.get(stream, [])

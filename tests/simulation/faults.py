@@ -276,6 +276,7 @@ COUNTED = (
     "redrive.applied",
     "redrive.refused",
     "dropped",
+    "withheld",
 )
 """What must have happened over the seeds of the normal suite."""
 

@@ -130,6 +130,21 @@ def settings(luck: random.Random) -> Settings:
     )
 
 
+def ages(luck: random.Random) -> dict[str, int]:
+    """An age policy now and then, milliseconds: short enough for a broker that is away."""
+    if luck.random() < 0.75:
+        return {}
+    operations = (
+        "received-call",
+        "ringing-call",
+        "answered-call",
+        "dtmf-received",
+        "pbx-disconnected",
+        "finished-call",
+    )
+    return {operation: luck.choice((200, 1000, 3000)) for operation in luck.sample(operations, 3)}
+
+
 class Lab:
     """Everything that a run consists of."""
 
@@ -144,7 +159,7 @@ class Lab:
         self.disk = Disk(folder, self.happened)
         self.log = _Log(self.happened)
         self.settings = settings(self.luck("settings"))
-        self.limits = LIMITS
+        self.limits = replace(LIMITS, ages=ages(self.luck("ages")))
         self.boot_id = "boot"
         self.damage = Damage.NONE
         self.bugs = Bugs(self.happened)
@@ -435,6 +450,7 @@ class Lab:
             at = Position(batch.uuid, batch.rows[-1].n)
         exported = [export_line(row) for row in rows]
         reader.close()
+        self.happened["withheld"] += sum(b'"messages-withheld"' in body for body in self.broker.received)
         self.happened["rows.lost"] += sum(row.kind == Kind.LOST for row in rows)
         links = tuple(checker.Stretch(link.number, tuple(link.sent)) for link in self.pbx.links)
         replay = Replay(PBX, self.settings)

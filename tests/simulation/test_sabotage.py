@@ -130,6 +130,26 @@ def test_only_what_was_returned_may_be_late(good: Result) -> None:
     assert checker.in_order({stream: [*rest, two, one]}, {one["message_id"], two["message_id"]})
 
 
+def test_what_is_withheld_must_be_named(good: Result) -> None:
+    """By its sequence and its operation; then nothing is missing, whether it came all the same or not."""
+    place, body = next((at, each) for at, each in enumerate(good.received) if b'"ringing-call"' in each)
+    message = orjson.loads(body)
+    own = message["sequence"]
+
+    def said(first: int, last: int, operation: str) -> bytes:
+        data = {"operation": operation, "sequences": [[first, last]], "reason": "older than 1 s"}
+        identity = "01a20275-0000-7000-8000-000000000000"
+        return changed(body, message_id=identity, operation={"type": "messages-withheld"}, data=data)
+
+    def with_it(*instead: bytes) -> list[bytes]:
+        return [*good.received[:place], *instead, *good.received[place + 1 :]]
+
+    assert judged(good, with_it(said(own, own, "ringing-call"))) == []
+    assert judged(good, with_it(body, said(own, own, "ringing-call"))) == []
+    assert judged(good, with_it(said(own, own, "answered-call")))
+    assert judged(good, with_it(said(own + 1, own + 1, "ringing-call")))
+
+
 def test_a_call_without_an_end_is_noticed(good: Result) -> None:
     """Also if a replay gives no end either; an amendment may follow it."""
     streams, _ = checker.consumed(good.received)
