@@ -12,7 +12,17 @@ from actors.call.inputs import Routed
 from actors.call.state import Call
 from conf.settings import Settings
 from tests.actors.site import TYPED, Fault, Site
+from wire.store.ledger import Ledger
 from wire.store.row import Row
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """An open one."""
+    made = Ledger(tmp_path / "ledger.db")
+    made.open()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from actors.folding import Folding
 from conf.settings import Settings, Switchboard
+from tests.actors.site import Log
 from tests.simulation.disk import Disk, installed
 from tests.simulation.journal import DrivenJournal
 from tests.simulation.roles import PlainCalls
@@ -22,16 +23,6 @@ from wire.store.row import Kind, Position
 from wire.store.segment import list_segments
 
 RECORDING = "07_dtmf_during_call"
-
-
-class Log:
-    """What an operator would read."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def error(self, event: str, **_keys: Any) -> None:
-        self.told.append(event)
 
 
 class Bench:

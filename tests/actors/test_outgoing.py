@@ -1,8 +1,5 @@
 """What the offers say is done on the ledger in order, also when its disk refuses for a while."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import orjson
 import pytest
 
@@ -17,14 +14,6 @@ from wire.store.offer import Accepted, Added, Limits, Offer
 from wire.store.outbox import Entry
 
 PUBLISHER = Identity("publisher", None, 3)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    made.open()
-    yield made
-    made.close()
 
 
 class Owner:
