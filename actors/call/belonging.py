@@ -336,6 +336,22 @@ class Belonging:
                 self.follow(key, *asked.values())
         return False
 
+    def forwarded(self, caller: Channel, peer: Channel) -> None:
+        """A dial is decided whose peer may have sent its caller on, to a Local channel that shows both numbers. If
+        nothing is there the pair ends undialled, and nothing else tells whose it was."""
+        for leader in sorted(self.groups):
+            known = self.channels.get(leader)
+            shown = self.fold.shown(leader)
+            if (
+                known is not None
+                and known.peer
+                and known.party.channel[-2:] == ";1"
+                and shown is not None
+                and shown.number == peer.number != ""
+                and shown.connected == caller.number
+            ):
+                self.follow(leader, caller.id)
+
     def pages_now(self, key: str, arguments: str) -> None:
         """A channel runs Page: it calls each of its targets at once, one after the other."""
         targets = arguments.partition(",")[0].split("&")
@@ -470,7 +486,9 @@ class Belonging:
             call = known.call
             if call is not None and (oldest is None or self.calls[call].order < self.calls[oldest].order):
                 oldest = call
-        if oldest is None and self.bridges.get(bridge) in self.calls:
+        if oldest is not None:
+            oldest = self.elder(members, oldest)
+        elif self.bridges.get(bridge) in self.calls:
             oldest = self.bridges[bridge]
         if oldest is None:
             unseen = [key for key in keys if not (key in self.channels or key in self.gone or key in self.gone_before)]
@@ -487,6 +505,17 @@ class Belonging:
                 self.resolve(known.group, oldest)
             elif known.call != oldest and not known.told:
                 self.move(known.party.channel_id, oldest)
+
+    def elder(self, members: list[Known], oldest: str) -> str:
+        """The oldest call in a bridge, given the oldest that is known: who waits there and is older is a call of its
+        own, or else belongs to one that is older still."""
+        for known in sorted(members, key=lambda one: one.order):
+            if known.order >= self.calls[oldest].order:
+                break
+            key = known.party.channel_id
+            if known.group == key and not known.late and known.may_lead() and not known.peer:
+                return self.lead(key)
+        return oldest
 
     def settle(self, members: list[Known], unseen: list[str]) -> str | None:
         """Only pending channels have met: one group from here on. Its call, if one of them can be its root."""

@@ -291,6 +291,8 @@ class _Work(Belonging):
                 if paged:
                     self.fold.dialled(event.peer.id)
             elif event.dialstatus not in UNDECIDED:
+                if self.groups and event.channel is not None:
+                    self.forwarded(event.channel, event.peer)
                 self.fold.dial_ended(event.channel, event.peer, event.dialstatus, peer_now.dialled)
         else:
             peer_now = None

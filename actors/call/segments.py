@@ -77,6 +77,8 @@ class Fold(Chains):
             return
         if dialplan and old.survived and old.dialled and not channel.app.startswith("AppDial"):
             old = old._replace(dialled=False, survived=False)
+        elif dialplan and channel.app == "AppDial" and old.shown.app in _PICKUPS:
+            old = old._replace(dialled=True)  # it has taken the place of a called leg, without a Dial if just answered
         track, wanted = self._party_a(key, self._shown(old, channel), old)
         if not wanted and channel.app and channel.exten != "h" and moved_on(old, track):
             track = self._append(track)
@@ -301,7 +303,7 @@ class Fold(Chains):
         record = record._replace(bridge=bridge.id, state=BRIDGED)
         if len(bridge.members) <= 1:
             self._put(key, index, record)
-            return True
+            return bridge.creator != "ConfBridge"  # whose announcer is in it unseen
         found = False
         # In a conference everybody has a record with everybody: each party is compared once, not once per record.
         leads = _Leads(self, key)
@@ -374,6 +376,9 @@ class Fold(Chains):
             self._take(other, key)
             self._tracks[key] = mine._replace(records=added(mine.records, record))
 
+
+_PICKUPS = frozenset({"Pickup", "PickupChan"})
+"""Applications of who picks up another's call."""
 
 _ENDED_BY_B = frozenset({DIAL, BRIDGED})
 """States of a record that the end of its B makes final."""

@@ -169,3 +169,41 @@ def test_whom_page_does_not_call(channel: Callable[..., Channel]) -> None:
     first, second = (channel(key, state="Down", app="")._replace(name=f"PJSIP/1121-0{key}") for key in "bc")
     state, _ = _fold(*_paged(channel("a", number="100"), first), *_originate(second, ""))
     assert (state.channels["b"].call, state.channels["c"].call) == ("a", "c")
+
+
+def test_who_waits_and_is_older(channel: Callable[..., Channel]) -> None:
+    """Of two that an application created and bridges, the elder's call goes on, though the younger enters first."""
+    made = [channel(key, app="Stasis", state="Down", created=f"2026-11-22T08:00:0{key}.000+0000") for key in "12"]
+    dials = [ari.Dial(1, None, one, "", "x", None) for one in made]
+    first, second = (one._replace(state="Up") for one in made)
+    bridge = ari.Bridge("r", "simple_bridge", "stasis", "Stasis", "", ("2",))
+    state, calls = _fold(
+        *(ari.ChannelCreated(1, one) for one in made),
+        *dials,
+        ari.ChannelStateChange(2, first),
+        ari.ChannelStateChange(2, second),
+        ari.ChannelEnteredBridge(3, second, bridge),
+        ari.ChannelEnteredBridge(3, first, bridge._replace(members=("1", "2"))),
+    )
+    assert [state.channels[key].call for key in "12"] == ["1", "1"]
+    assert calls == {"1", "2"}
+
+
+def test_forwarded_to_nowhere(channel: Callable[..., Channel]) -> None:
+    """A phone sends the caller to an extension that there is not: the pair made for it belongs to the caller's call."""
+    caller, phone = channel("a", number="100"), channel("b", number="200", app="AppDial", state="Down")
+    first = channel("c", name="Local/9@x-1;1", number="200", app="AppDial", state="Down")._replace(connected="100")
+    second = channel("d", name="Local/9@x-1;2", number="100")
+    state, calls = _fold(
+        ari.ChannelCreated(1, caller),
+        ari.ChannelCreated(1, phone),
+        ari.Dial(1, caller, phone, "", "200", None),
+        ari.ChannelCreated(1, first._replace(app="", number="", connected="")),
+        ari.ChannelCreated(1, second),
+        ari.ChannelDialplan(1, first, "AppDial", ""),
+        ari.Dial(1, caller, phone, "CONGESTION", "", None),
+        ari.ChannelDestroyed(1, second, 0, ""),
+        ari.ChannelDestroyed(1, first, 0, ""),
+    )
+    assert calls == {"a"}
+    assert not state.groups

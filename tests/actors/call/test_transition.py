@@ -319,3 +319,53 @@ def test_a_call_lived_is_a_call_set(channel: Make) -> None:
     assert call.lived(7, {}, life) == call.set(sequence=7, legs={}, life=life)
     with pytest.raises(AttributeError):
         call.lived(7, {}, life).sequence = 8
+
+
+def finished(told: Told) -> dict[str, Any]:
+    """What the call said when it was finished."""
+    return next(one.data for one in told.effects if isinstance(one, Publish) and one.operation == "finished-call")
+
+
+def _through_pairs() -> Told:
+    """A call that began with a Local pair `a`, `b`, which dialled `c`, `d`, which dialled `a` and two phones."""
+    told = Told()
+    named = {"a": "Local/1@x-1;1", "b": "Local/1@x-1;2", "c": "Local/2@x-2;1", "d": "Local/2@x-2;2"}
+    by = {"a": "d", "c": "b", "e": "d", "f": "d"}
+    for order, key in enumerate("abcdef"):
+        origin = "originated" if key == "a" else "dialled" if key in by else "caller"
+        one = party(key, origin, "Down", channel=named.get(key, f"PJSIP/{key}-1"), dialled_by=by.get(key))
+        told.tell(ChannelJoined(one, None, order))
+    return told
+
+
+def test_whom_a_chain_of_local_pairs_stands_for(channel: Make) -> None:
+    """The origin of a call that began with a Local pair is who answers behind it, also where pairs dial in a ring."""
+    told = _through_pairs()
+    told.tell(ari.ChannelStateChange(T0, channel("f", state="Up")), 5)
+    for key in "fedcba":
+        told.tell(ChannelEnded(key, 16, "", None), 9)
+    assert finished(told)["origin"] == "f"
+
+
+def test_digits_are_told_once(channel: Make) -> None:
+    """A digit that passes through a Local half was pressed by somebody else, of whom it is told."""
+    told = _through_pairs()
+    for key, name in (("f", None), ("c", "Local/2@x-2;1")):
+        told.tell(ari.ChannelDtmfReceived(T0, channel(key, name, state="Up"), "5", 100), 5)
+    said = [one.data for one in told.effects if isinstance(one, Publish) and one.operation == "dtmf-received"]
+    assert [one["channel_id"] for one in said] == ["f"]
+
+
+@pytest.mark.parametrize(("source", "asked"), [("origin", (False, True)), ("system", (True,))])
+def test_hangup_application_and_a_party_that_hangs_up_just_then(
+    channel: Make, source: str, asked: tuple[bool, ...]
+) -> None:
+    """Hangup() ends a call for the dialplan, unless the party hung up before it did, though after it was shown."""
+    told = Told()
+    told.tell(ChannelJoined(party("a"), None, 1))
+    running = channel("a", app="Hangup")
+    told.tell(ari.ChannelDialplan(T0, running, "Hangup", ""))
+    for soft in asked:
+        told.tell(ari.ChannelHangupRequest(T0, running, 16, soft))
+    told.tell(ChannelEnded("a", 16, "", None), 9)
+    assert finished(told)["hangup_by"] == source
