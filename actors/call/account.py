@@ -213,9 +213,14 @@ def _disposition(cast: _Cast, gave_up: bool) -> str:
     return DISPOSITIONS.get(last.cause or 0, "FAILED")
 
 
+def is_half(name: str) -> bool:
+    """Whether a channel is half of a Local pair, by its name."""
+    return name[-2:] in (";1", ";2")
+
+
 def _behind(call: Call, source: str, seen: frozenset[str]) -> str | None:
     """Who is behind a hang-up source: a Local channel only passes on what its other half was asked."""
-    if source[-2:] not in (";1", ";2") or source in seen:
+    if not is_half(source) or source in seen:
         return source
     half = source[:-1] + ("2" if source[-1] == "1" else "1")
     for leg in call.legs.values():
@@ -232,7 +237,9 @@ def _hangup_by(cast: _Cast) -> str:
     if root is None or caller is None:
         return "system"
     # A Local pair at the root stands for the party that was called through it, and is gone when it is optimised away.
-    asked = (caller if not root.person else root).source
+    asked = root.source
+    if not root.person and (asked is None or is_half(asked)):
+        asked = caller.source
     if asked is None or asked == "dialplan":
         return "system"
     source = _behind(call, asked, frozenset())

@@ -533,10 +533,33 @@ class Belonging:
                 key, group._replace(beside=tuple(dict.fromkeys((*group.beside, *unseen[:_BESIDE]))))
             )
             return None
+        if len(members) == 1 and eldest.party.channel[-2:] == ";1":
+            return self.consulting(eldest)
         inside = any(known.party.channel_id == key for known in members)
         if not inside or eldest.party.channel[-2:] == ";1" or (len(members) == 1 and eldest.state != "Up"):
             return None
         return self.lead(key) if eldest.may_lead() else None
+
+    def consulting(self, known: Known) -> str | None:
+        """The call of who transfers by feature code, and now calls whom to consult: that Local channel runs nothing,
+        waits alone in a bridge and shows the number of who asked for it, who holds its peer in another still."""
+        shown = self.shown(known.party.channel_id)
+        if shown is None or shown.app or not shown.connected or known.late:
+            return None
+        calls = {
+            one.call
+            for key, one in self.channels.items()
+            if one.held_ms is not None
+            and one.bridge is not None
+            and one.call is not None
+            and self.number(key) == shown.connected
+        }
+        return calls.pop() if len(calls) == 1 else None
+
+    def number(self, key: str) -> str:
+        """The number that a channel showed last."""
+        shown = self.shown(key)
+        return shown.number if shown is not None else ""
 
     def shown(self, key: str) -> Channel | None:
         """A channel as it was shown last, by this event if it is its own."""

@@ -445,8 +445,8 @@ class _Handlers(Stays, Tapes):
                 ]
                 if len(others) == 1 and others[0].source is None:
                     self.put(others[0]._replace(source=leg.channel))
-        elif body.channel.app == "Hangup" and leg.source is None:
-            leg = leg._replace(source="dialplan")
+        elif body.channel.app == "Hangup" and (leg.source is None or account.is_half(leg.source)):
+            leg = leg._replace(source="dialplan")  # a Local half has no will of its own
             self.put(leg)
         if leg.park is not None and leg.park.until_ms is not None:
             self.unpark(leg, "abandoned", None)

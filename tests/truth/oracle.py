@@ -61,7 +61,7 @@ DIRECTIONS = {
 }
 """By whether origin, and destiny, came over a trunk."""
 
-TOGETHER = 200_000
+TOGETHER = 100_000
 """Two channels ended together within this time, microseconds."""
 
 ORIGIN, DESTINY, SYSTEM = "origin", "destiny", "system"

@@ -207,3 +207,29 @@ def test_forwarded_to_nowhere(channel: Callable[..., Channel]) -> None:
     )
     assert calls == {"a"}
     assert not state.groups
+
+
+def test_whom_a_transferer_consults(channel: Callable[..., Channel]) -> None:
+    """A transfer by feature code calls whom to consult for who holds, also if that one goes before they meet."""
+    caller, held = channel("a", number="100", state="Up"), ari.Bridge("r", "simple_bridge", "basic", "", "", ())
+    agent, busy = (channel(key, number="200", app="AppDial", state="Up") for key in "bz")
+    first = channel("c", name="Local/9@x-1;1", number="", state="Down")._replace(number="", connected="200")
+    second = channel("d", name="Local/9@x-1;2", number="200")
+    alone = held._replace(id="s", members=("c",))
+    state, calls = _fold(
+        ari.ChannelCreated(1, caller),
+        ari.ChannelCreated(1, busy._replace(app="")),
+        ari.ChannelEnteredBridge(1, busy, held._replace(id="t", members=("z",))),
+        ari.ChannelCreated(1, agent),
+        ari.Dial(1, caller, agent, "", "200", None),
+        ari.ChannelEnteredBridge(2, agent, held._replace(members=("b",))),
+        ari.ChannelEnteredBridge(2, caller, held._replace(members=("a", "b"))),
+        ari.ChannelHold(3, agent, "N/A"),
+        ari.ChannelCreated(4, first),
+        ari.ChannelCreated(4, second),
+        ari.ChannelEnteredBridge(4, first, alone),
+        ari.ChannelDestroyed(5, agent, 16, ""),
+        ari.ChannelLeftBridge(5, first, alone._replace(members=())),
+    )
+    assert [state.channels[key].call for key in "cd"] == ["a", "a"]
+    assert calls == {"a", "z"}
