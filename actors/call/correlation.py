@@ -324,7 +324,10 @@ class _Work(Belonging):
         known = self.see(channel)
         if known is None:
             return
-        if (known.bridge is None or known.bridge[0] != bridge.id) and bridge.kind in MERGING:
+        unseen = (known.bridge is None or known.bridge[0] != bridge.id) and bridge.kind in MERGING
+        # Who picked up a call at the moment of its answer took a place in the bridge: it never enters, and calls do not
+        # meet. It looks called, though it was seen from its birth and nobody dialled it.
+        if unseen and (known.late or known.dialled or not looks_called(channel.app)):
             # We did not see it enter, so they may not have met before us.
             if known.late and known.call is None and not bridge.members:
                 # Nor do we know whom it met there: any of them may have called it.

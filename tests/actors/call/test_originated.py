@@ -233,3 +233,23 @@ def test_whom_a_transferer_consults(channel: Callable[..., Channel]) -> None:
     )
     assert [state.channels[key].call for key in "cd"] == ["a", "a"]
     assert calls == {"a", "z"}
+
+
+def test_who_takes_a_place_in_a_bridge(channel: Callable[..., Channel]) -> None:
+    """Who picks up a call at its answer takes a place in the bridge without entering it: the calls do not meet."""
+    caller, leg = channel("a", state="Up"), channel("b", app="AppDial", state="Up")
+    picks = channel("p", app="Pickup", state="Up")
+    bridge = ari.Bridge("r", "simple_bridge", "basic", "", "", ("a", "b"))
+    state, calls = _fold(
+        ari.ChannelCreated(1, caller),
+        ari.ChannelCreated(1, leg),
+        ari.Dial(1, caller, leg, "", "b", None),
+        ari.ChannelCreated(2, picks._replace(app="", state="Ring")),
+        ari.ChannelEnteredBridge(2, leg, bridge._replace(members=("b",))),
+        ari.ChannelEnteredBridge(2, caller, bridge),
+        ari.ChannelDialplan(3, picks._replace(app="AppDial"), "AppDial", ""),
+        ari.ChannelDestroyed(3, leg, 16, ""),
+        ari.ChannelLeftBridge(4, picks._replace(app="AppDial"), bridge._replace(members=("a",))),
+    )
+    assert (state.channels["a"].call, state.channels["p"].call) == ("a", "p")
+    assert calls == {"a", "p"}
