@@ -55,7 +55,8 @@ class Broker:
         self.received: list[bytes] = []
         """Bodies, as the consumer got them."""
         self.returned: set[str] = set()
-        """Ids of messages that came back as unroutable."""
+        """Ids of messages that came back as unroutable before their consumer had them."""
+        self._taken: set[str] = set()
         self._wire: Wire | None = None
 
     # --- its faults ---------------------------------------------------------------------------------------------------
@@ -166,7 +167,8 @@ class Broker:
             self._settle(wire, ack=False)
         elif message.operation in self.unroutable:
             happened["broker.return"] += 1
-            self.returned.add(message.message_id)
+            if message.message_id not in self._taken:
+                self.returned.add(message.message_id)
             wire.sink.returned(message)
             self._settle(wire, ack=True)
         elif self.forgets:
@@ -180,6 +182,7 @@ class Broker:
                 self.kill(luck.randint(200, 2000))
         else:
             self.received.append(message.body)
+            self._taken.add(message.message_id)
             if self.silent:
                 happened["broker.silent"] += 1
             else:

@@ -277,6 +277,7 @@ COUNTED = (
     "redrive.refused",
     "dropped",
     "withheld",
+    "journal.cut",
 )
 """What must have happened over the seeds of the normal suite."""
 

@@ -48,10 +48,11 @@ from tests.simulation.roles import (
     make_calls,
 )
 from wire.store.database import translated
-from wire.store.errors import StoreUnusable
+from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader, export_line
 from wire.store.ledger import Quarantined
 from wire.store.row import Kind, Position, Row
+from wire.store.segment import list_segments
 
 BEGIN_MS = 1_795_337_565_516
 """The host's clock at the beginning, Unix milliseconds."""
@@ -104,8 +105,13 @@ class _Log:
         self._happened[f"log.{event}"] += 1
 
 
-def settings(luck: random.Random) -> Settings:
-    """Small limits, so that they are reached."""
+def settings(luck: random.Random, keep: int) -> Settings:
+    """Small limits, so that they are reached.
+
+    Args:
+        luck: chooses among them.
+        keep: how much journal is kept that nobody needs, bytes.
+    """
     return Settings.model_validate(
         {
             "pbx": [
@@ -120,6 +126,7 @@ def settings(luck: random.Random) -> Settings:
             "journal": {
                 "synchronous": luck.choice(("normal", "full")),
                 "segment_bytes": 65536,
+                "max_bytes": keep,
                 "reserve_bytes": luck.choice((65536, 1 << 20)),
             },
             "switchboard": {"partitions": 2, "batch_rows": luck.choice((5, 50)), "snapshot_rows": 100},
@@ -158,7 +165,10 @@ class Lab:
         self.clock = Clock(BEGIN_MS)
         self.disk = Disk(folder, self.happened)
         self.log = _Log(self.happened)
-        self.settings = settings(self.luck("settings"))
+        self.settings = settings(self.luck("settings"), self.luck("retention").choice((65536, 1 << 30)))
+        self._kept: list[Row] = []
+        """Rows that the journal may have cut off by now."""
+        self._kept_to: Position | None = None
         self.limits = replace(LIMITS, ages=ages(self.luck("ages")))
         self.boot_id = "boot"
         self.damage = Damage.NONE
@@ -259,8 +269,30 @@ class Lab:
                     path.unlink()
         if hurt in ("wal", "journal"):
             self.damage = max(self.damage, Damage.BOTH if hurt == "wal" else Damage.JOURNAL)
-        elif hurt != "nothing" and self.damage is Damage.JOURNAL:
-            self.damage = Damage.BOTH
+        elif hurt != "nothing" and (self.damage is Damage.JOURNAL or self._is_cut()):
+            self.damage = Damage.BOTH  # what was cut off cannot be folded again
+
+    def keep(self) -> None:
+        """Note what the journal holds, before it may cut off what nobody needs any more."""
+        trouble, fatal = self.disk.trouble, self.disk.fatal
+        self.disk.trouble, self.disk.fatal = {}, {}
+        with suppress(StoreDamaged):
+            self._kept.extend(self._rows())
+        self.disk.trouble, self.disk.fatal = trouble, fatal
+
+    def _rows(self) -> Iterator[Row]:
+        """Rows of the journal behind those that are noted."""
+        reader = JournalReader(self.folder / "journal")
+        try:
+            while (batch := reader.read(self._kept_to, 1000, 1 << 24)) is not None:
+                self._kept_to = Position(batch.uuid, batch.rows[-1].n)
+                yield from batch.rows
+        finally:
+            reader.close()
+
+    def _is_cut(self) -> bool:
+        kept, aside = list_segments(self.folder / "journal")
+        return not any(segment.ordinal == 1 for segment in (*kept, *aside))
 
     def restart_cleanly(self) -> None:
         """As an upgrade does: stop in order, Switchboard after Connection, then start."""
@@ -442,14 +474,9 @@ class Lab:
         for machine in list(self.machines.values()):
             machine.alive = False
             machine.die()
-        reader = JournalReader(self.folder / "journal")
-        rows: list[Row] = []
-        at = None
-        while (batch := reader.read(at, 1000, 1 << 24)) is not None:
-            rows.extend(batch.rows)
-            at = Position(batch.uuid, batch.rows[-1].n)
+        self.happened["journal.cut"] += self._is_cut()
+        rows = [*self._kept, *self._rows()]
         exported = [export_line(row) for row in rows]
-        reader.close()
         self.happened["withheld"] += sum(b'"messages-withheld"' in body for body in self.broker.received)
         self.happened["rows.lost"] += sum(row.kind == Kind.LOST for row in rows)
         links = tuple(checker.Stretch(link.number, tuple(link.sent)) for link in self.pbx.links)

@@ -244,6 +244,7 @@ class ConnectionMachine(Machine):
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def receive_JournalNeeded(self, message: JournalNeeded, _sender: Peer) -> None:
+        self.lab.keep()
         self.journal.retire(message.positions)
         self._drive_soon()
 

@@ -74,6 +74,10 @@ SCHEMA = Schema(
 )
 
 
+_BEFORE_ALL = Position("", 0)
+"""Of no journal that there is: nothing is unlinked for it."""
+
+
 class LedgerOpened(NamedTuple):
     """What opening found."""
 
@@ -229,14 +233,14 @@ class Ledger:
     def needed(self, quarantined_since_ms: int) -> list[Position]:
         """Positions from which the journal may yet be read, for JournalWriter.retire.
 
-        The oldest snapshot (or the checkpoint if there is none), and rows quarantined lately, whose neighbours somebody
-        may want to look at. A row quarantined long ago holds nothing back: it is kept whole in the quarantine, and a
-        journal that could never shrink for its sake would fill the disk.
+        The oldest snapshot (without one all: a restart would fold from the first row), and rows quarantined lately,
+        whose neighbours somebody may want to look at. A row quarantined long ago holds nothing back: it is kept whole
+        in the quarantine, and a journal that could never shrink for its sake would fill the disk.
 
         Args:
             quarantined_since_ms: Since when a quarantined row counts, Unix milliseconds.
         """
-        found = [info.position for info in self.snapshots.complete_ones()[-1:]]
+        found = [info.position for info in self.snapshots.complete_ones()[-1:]] or [_BEFORE_ALL]
         if (checkpoint := self.position()) is not None:
             found.append(checkpoint)
         return found + self.quarantine.positions(quarantined_since_ms)

@@ -213,8 +213,11 @@ def test_sigkill_keeps_checkpoint_and_outbox_together(path: Path, ledger: Ledger
 
 
 def test_what_the_journal_must_keep(ledger: Ledger) -> None:
-    """The oldest snapshot, the checkpoint, and the first row quarantined lately and not redriven, per journal."""
-    assert ledger.needed(0) == []
+    """The oldest snapshot, or else all, the checkpoint, and the first row quarantined lately and not redriven."""
+    assert ledger.needed(0) == [Position("", 0)]
+    with ledger.transaction():
+        ledger.move(Position("j", 40), 1)
+    assert ledger.needed(0) == [Position("", 0), Position("j", 40)]
     for n in (10, 20, 30):
         number = ledger.snapshots.begin(Position("j", n), 1, "h", n)
         ledger.snapshots.complete(number, n)
