@@ -44,6 +44,8 @@ class Disk:
         self.slow_ms: dict[str, int] = {}
         self.fatal: dict[str, tuple[int, bool]] = {}
         """What is stored → (statements until the process that runs one dies, whether after it was done)."""
+        self.abandoned: list[Connection] = []
+        """Connections in whose midst a process died: nobody else may know of them."""
         self._happened = happened
 
     def delay(self, stored: str) -> int:
@@ -52,6 +54,11 @@ class Disk:
         if found:
             self._happened["disk.slow"] += 1
         return found
+
+    def process_died(self) -> None:
+        """What it had open is closed, also what it was just opening."""
+        while self.abandoned:
+            self.abandoned.pop().close()
 
     def minds(self, stored: str) -> bool:
         """Whether it has anything to say about the next statement."""
@@ -118,9 +125,13 @@ class Connection(sqlite3.Connection):
         if self.disk is None or not self.disk.minds(self.stored):
             return super().execute(statement, *parameters)
         head = statement.lstrip()[:12].upper()
-        self.disk.before(self.stored, head)
-        cursor = super().execute(statement, *parameters)
-        self.disk.after(self.stored, head)
+        try:
+            self.disk.before(self.stored, head)
+            cursor = super().execute(statement, *parameters)
+            self.disk.after(self.stored, head)
+        except Death:
+            self.disk.abandoned.append(self)
+            raise
         return cursor
 
     def executemany(self, statement: str, *parameters: Any) -> sqlite3.Cursor:

@@ -214,6 +214,7 @@ class Lab:
             return
         machine.alive = False
         machine.die()
+        self.disk.process_died()
         place = machine.identity.place
         del self.machines[place]
         self._tell_peers()

@@ -367,9 +367,19 @@ class JournalWriter:
             self._distrusted = None
             return
         connection = opened.connection
-        boot_id, clean, synchronous = connection.execute("SELECT boot_id, clean, synchronous FROM origin").fetchone()
-        n, at_ms = connection.execute("SELECT n, at_ms FROM row ORDER BY n DESC LIMIT 1").fetchone() or (0, 0)
-        if not clean and boot_id != self._boot_id:
+        try:
+            with translated(last.path):
+                boot_id, clean, synchronous = connection.execute(
+                    "SELECT boot_id, clean, synchronous FROM origin"
+                ).fetchone()
+                n, at_ms = connection.execute("SELECT n, at_ms FROM row ORDER BY n DESC LIMIT 1").fetchone() or (0, 0)
+                trusted = clean or boot_id == self._boot_id
+                if trusted:
+                    self._mark(connection, clean=False)
+        except BaseException:
+            connection.close()
+            raise
+        if not trusted:
             # The host went down under it: rows that were committed, and perhaps read by somebody, may not have
             # reached the disk. To go on counting here could give their numbers to other rows, and who had read the
             # first would pass the second by. Not where every commit was synced; but disks have lied about that, and
@@ -378,8 +388,6 @@ class JournalWriter:
             gap = (at_ms or last.begun_ms, "the host stopped without a clean close")
             self._begin_journal(highest + 1, None if synchronous == "full" else gap)
             return
-        with translated(last.path):
-            self._mark(connection, clean=False)
         self._use(last, connection, max(n, last.first_n - 1), last.path.stat().st_size)
 
     def _begin_journal(self, ordinal: int, gap: tuple[int, str] | None) -> None:
