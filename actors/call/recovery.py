@@ -182,7 +182,7 @@ def link_down(watch: Watch, row: Row, told: Mapping[str, Any]) -> tuple[Watch, l
         # A client that Asterisk cut off for reading slowly still reads what was on its way: that was old news.
         from_ms -= int(told.get("behind_ms") or 0)
         watch = watch._replace(gap=Gap(from_ms, None, str(told["reason"])[:64] or "unknown"))
-    return watch._replace(n=row.n, seen_ms=row.at_ms, look=None), said
+    return _looked_away(watch)._replace(n=row.n, seen_ms=row.at_ms), said
 
 
 def link_up(
@@ -220,7 +220,7 @@ def link_up(
         from_ms = min(gap.from_ms, row.at_ms)
         to_ms = max(gap.from_ms, row.at_ms, watch.seen_ms or 0)
         gap = gap._replace(from_ms=from_ms)
-    watch = watch._replace(n=row.n, seen_ms=row.at_ms, gap=gap._replace(to_ms=to_ms), look=None)
+    watch = _looked_away(watch)._replace(n=row.n, seen_ms=row.at_ms, gap=gap._replace(to_ms=to_ms))
     return watch._replace(silent=_doubted(watch, correlation.channels)), said
 
 
@@ -247,8 +247,17 @@ def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[st
             reason=ROWS_LOST if gap.reason == STARTED else gap.reason,
             rows_lost=gap.rows_lost + lost,
         )
-    watch = watch._replace(n=row.n, seen_ms=max(row.at_ms, to_ms), gap=gap, look=None)
+    watch = _looked_away(watch)._replace(n=row.n, seen_ms=max(row.at_ms, to_ms), gap=gap)
     return watch._replace(silent=_doubted(watch, correlation.channels))
+
+
+def _looked_away(watch: Watch) -> Watch:
+    """The last look counts no more; but what it showed, if otherwise than we knew it, was there then."""
+    silent = watch.silent
+    if watch.look is not None:
+        for key in sorted(watch.look.changed & frozenset(silent)):
+            silent = silent.set(key, max(silent[key], watch.look.answered_ms))
+    return watch._replace(look=None, silent=silent)
 
 
 def _doubted(watch: Watch, channels: Iterable[str]) -> PMap[str, int]:

@@ -463,6 +463,21 @@ def test_who_spoke_between_two_gaps_is_gone_since_the_second(told: Told, caller:
     assert told.finished("a")["ended_at"] == rfc3339(23 * SECOND)
 
 
+def test_who_was_seen_otherwise_between_two_gaps_is_gone_since_then(told: Told, caller: Channel) -> None:
+    """One look cannot correct what has spoken, but it shows that it was there."""
+    call_under_way(told, caller)
+    told.row(10, 20 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(11, 22 * SECOND, Kind.LINK_UP, UP)
+    shown = frame("ChannelDialplan", 22 * SECOND, caller, dialplan_app="Echo", dialplan_app_data="")
+    told.row(12, 22 * SECOND, Kind.FRAME, shown)
+    told.row(13, 22_500, Kind.SNAPSHOT, look(22_500, [caller._replace(app="Playback")]))
+    told.row(14, 23 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(15, 24 * SECOND, Kind.LINK_UP, UP)
+    told.row(16, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, []))
+    told.row(17, 27 * SECOND, Kind.SNAPSHOT, look(27 * SECOND, [], nth=2))
+    assert told.finished("a")["ended_at"] == rfc3339(22_500)
+
+
 def test_two_looks_too_close_conclude_nothing(told: Told, caller: Channel) -> None:
     """Nothing ends by absence, and the gap is not told, before two seconds are between two looks."""
     call_under_way(told, caller)
