@@ -6,11 +6,12 @@ What `correlation` decides, event by event, is done here. Its theory stands ther
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from actors.call import asking
 from actors.call import events as ari
 from actors.call import late as lateness
 from actors.call.decoding import milliseconds
 from actors.call.effects import Unexpected
-from actors.call.events import Channel, Event, endpoint
+from actors.call.events import Channel, Event
 from actors.call.inputs import (
     CallBody,
     CallInput,
@@ -301,75 +302,6 @@ class Belonging:
         self.resolve(known.group, key)
         return key
 
-    def originated(self, key: str) -> bool:
-        """The PBX itself calls this pending channel: on behalf of another one that lives, or of nobody.
-
-        Page says in its arguments whom it calls. Who is called on behalf of a channel otherwise is born with that
-        channel's number as the other party's. A channel without a number leaves no such trace: then it may be any of
-        those that an application controls.
-
-        Returns:
-            Whether Page called it, which does not count as originated.
-        """
-        known = self.channels[key]
-        if self.pages and self.paged(key):
-            return True
-        if known.asker is None:
-            return False
-        shown = self.fold.shown
-        asked: dict[str, str] = {}
-        for other, one in self.channels.items():
-            if one.group == known.group and one.call is None:
-                continue
-            channel = shown(other)
-            if channel is None or channel.number != known.asker:
-                continue
-            local = channel.name[-2:] in (";1", ";2")
-            if known.asker or channel.app in _CONTROLLED or (channel.app == "AppDial2" and not local):
-                asked[one.call or one.group or ""] = other
-        if not known.asker and not asked:
-            self.lead(key)
-        elif known.asker:
-            if len(asked) > 1:  # only an application asks on behalf of a channel: as a rule of one that it controls
-                asked = {call: one for call, one in asked.items() if _app(shown(one)) in _CONTROLLED}
-            if len(asked) == 1:
-                self.follow(key, *asked.values())
-        return False
-
-    def forwarded(self, caller: Channel, peer: Channel) -> None:
-        """A dial is decided whose peer may have sent its caller on, to a Local channel that shows both numbers. If
-        nothing is there the pair ends undialled, and nothing else tells whose it was."""
-        for leader in sorted(self.groups):
-            known = self.channels.get(leader)
-            shown = self.fold.shown(leader)
-            if (
-                known is not None
-                and known.peer
-                and known.party.channel[-2:] == ";1"
-                and shown is not None
-                and shown.number == peer.number != ""
-                and shown.connected == caller.number
-            ):
-                self.follow(leader, caller.id)
-
-    def pages_now(self, key: str, arguments: str) -> None:
-        """A channel runs Page: it calls each of its targets at once, one after the other."""
-        targets = arguments.partition(",")[0].split("&")
-        self.pages = self.pages.set(key, tuple(map(_dialled_endpoint, targets[: self.bounds.legs])))
-
-    def paged(self, key: str) -> bool:
-        """Whether one who runs Page called this pending channel, whose call it then shares."""
-        called = endpoint(self.channels[key].party.channel)
-        for pager in sorted(self.pages, key=lambda one: self.channels[one].order, reverse=True):
-            targets = self.pages[pager]
-            shown = self.fold.shown(pager)
-            if called in targets and shown is not None and shown.app == "Page":
-                at = targets.index(called)
-                self.pages = self.pages.set(pager, (*targets[:at], *targets[at + 1 :]))
-                self.follow(key, pager)
-                return True
-        return False
-
     def claimed(self, leader: str) -> None:
         """The last of a pending group has gone, or goes now; it was a call of its own."""
         claim = self.groups[leader].claim
@@ -534,32 +466,11 @@ class Belonging:
             )
             return None
         if len(members) == 1 and eldest.party.channel[-2:] == ";1":
-            return self.consulting(eldest)
+            return asking.consulting(self, eldest)
         inside = any(known.party.channel_id == key for known in members)
         if not inside or eldest.party.channel[-2:] == ";1" or (len(members) == 1 and eldest.state != "Up"):
             return None
         return self.lead(key) if eldest.may_lead() else None
-
-    def consulting(self, known: Known) -> str | None:
-        """The call of who transfers by feature code, and now calls whom to consult: that Local channel runs nothing,
-        waits alone in a bridge and shows the number of who asked for it, who holds its peer in another still."""
-        shown = self.shown(known.party.channel_id)
-        if shown is None or shown.app or not shown.connected or known.late:
-            return None
-        calls = {
-            one.call
-            for key, one in self.channels.items()
-            if one.held_ms is not None
-            and one.bridge is not None
-            and one.call is not None
-            and self.number(key) == shown.connected
-        }
-        return calls.pop() if len(calls) == 1 else None
-
-    def number(self, key: str) -> str:
-        """The number that a channel showed last."""
-        shown = self.shown(key)
-        return shown.number if shown is not None else ""
 
     def shown(self, key: str) -> Channel | None:
         """A channel as it was shown last, by this event if it is its own."""
@@ -569,19 +480,3 @@ class Belonging:
 
 _new: Callable[..., Any] = tuple.__new__
 """Makes a named tuple of its fields at half the cost of calling its class."""
-
-_CONTROLLED = frozenset({"Stasis"})
-"""Applications that may call others on behalf of the channel that they run on, without saying whom."""
-
-
-def _app(channel: Channel | None) -> str:
-    return channel.app if channel is not None else ""
-
-
-def _dialled_endpoint(target: str) -> str:
-    """The endpoint that a channel is named after which is called by `tech/resource`, as Dial and Page take it."""
-    technology, _, resource = target.strip().partition("/")
-    resource = resource.partition("/")[0]
-    if technology != "Local":
-        resource = resource.rpartition("@")[2]
-    return f"{technology}/{resource}"

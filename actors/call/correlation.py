@@ -29,6 +29,7 @@ the call of its party A.
 
 from collections.abc import Callable
 
+from actors.call import asking
 from actors.call import events as ari
 from actors.call.belonging import Belonging
 from actors.call.effects import Unexpected
@@ -138,7 +139,7 @@ class _Work(Belonging):
         self.fold.snapshot(channel, known.order, dialplan)
         if dialplan:
             if channel.app == "Page" and isinstance(event, ari.ChannelDialplan):
-                self.pages_now(channel.id, event.app_data)
+                asking.pages_now(self, channel.id, event.app_data)
             if known.call is None:
                 if looks_called(channel.app):
                     if not known.peer:
@@ -284,7 +285,7 @@ class _Work(Belonging):
                         self.move(event.peer.id, caller.call)
             elif begins and event.channel is None:
                 self.note_dialled(event.peer.id, True, None)
-                paged = peer.call is None and self.originated(event.peer.id)
+                paged = peer.call is None and asking.originated(self, event.peer.id)
             peer_now = self.channels[event.peer.id]
             if begins:
                 self.fold.dial_began(event.channel, event.peer)
@@ -292,7 +293,7 @@ class _Work(Belonging):
                     self.fold.dialled(event.peer.id)
             elif event.dialstatus not in UNDECIDED:
                 if self.groups and event.channel is not None:
-                    self.forwarded(event.channel, event.peer)
+                    asking.forwarded(self, event.channel, event.peer)
                 self.fold.dial_ended(event.channel, event.peer, event.dialstatus, peer_now.dialled)
         else:
             peer_now = None

@@ -1,0 +1,125 @@
+"""Whom a channel was called for where no Dial names a caller: originate, Page, forwards to nowhere, consultations.
+
+It is told by what the channels show: arguments, numbers, and who holds.
+"""
+
+from typing import TYPE_CHECKING
+
+from actors.call.events import Channel, endpoint
+
+if TYPE_CHECKING:
+    from actors.call.belonging import Belonging
+    from actors.call.register import Known
+
+
+def originated(work: "Belonging", key: str) -> bool:
+    """The PBX itself calls this pending channel: on behalf of another one that lives, or of nobody.
+
+    Page says in its arguments whom it calls. Who is called on behalf of a channel otherwise is born with that
+    channel's number as the other party's. A channel without a number leaves no such trace: then it may be any of
+    those that an application controls.
+
+    Returns:
+        Whether Page called it, which does not count as originated.
+    """
+    known = work.channels[key]
+    if work.pages and paged(work, key):
+        return True
+    if known.asker is None:
+        return False
+    shown = work.fold.shown
+    asked: dict[str, str] = {}
+    for other, one in work.channels.items():
+        if one.group == known.group and one.call is None:
+            continue
+        channel = shown(other)
+        if channel is None or channel.number != known.asker:
+            continue
+        local = channel.name[-2:] in (";1", ";2")
+        if known.asker or channel.app in _CONTROLLED or (channel.app == "AppDial2" and not local):
+            asked[one.call or one.group or ""] = other
+    if not known.asker and not asked:
+        work.lead(key)
+    elif known.asker:
+        if len(asked) > 1:  # only an application asks on behalf of a channel: as a rule of one that it controls
+            asked = {call: one for call, one in asked.items() if _app(shown(one)) in _CONTROLLED}
+        if len(asked) == 1:
+            work.follow(key, *asked.values())
+    return False
+
+
+def pages_now(work: "Belonging", key: str, arguments: str) -> None:
+    """A channel runs Page: it calls each of its targets at once, one after the other."""
+    targets = arguments.partition(",")[0].split("&")
+    work.pages = work.pages.set(key, tuple(map(_dialled_endpoint, targets[: work.bounds.legs])))
+
+
+def paged(work: "Belonging", key: str) -> bool:
+    """Whether one who runs Page called this pending channel, whose call it then shares."""
+    called = endpoint(work.channels[key].party.channel)
+    for pager in sorted(work.pages, key=lambda one: work.channels[one].order, reverse=True):
+        targets = work.pages[pager]
+        shown = work.fold.shown(pager)
+        if called in targets and shown is not None and shown.app == "Page":
+            at = targets.index(called)
+            work.pages = work.pages.set(pager, (*targets[:at], *targets[at + 1 :]))
+            work.follow(key, pager)
+            return True
+    return False
+
+
+def forwarded(work: "Belonging", caller: Channel, peer: Channel) -> None:
+    """A dial is decided whose peer may have sent its caller on, to a Local channel that shows both numbers. If
+    nothing is there the pair ends undialled, and nothing else tells whose it was."""
+    for leader in sorted(work.groups):
+        known = work.channels.get(leader)
+        shown = work.fold.shown(leader)
+        if (
+            known is not None
+            and known.peer
+            and known.party.channel[-2:] == ";1"
+            and shown is not None
+            and shown.number == peer.number != ""
+            and shown.connected == caller.number
+        ):
+            work.follow(leader, caller.id)
+
+
+def consulting(work: "Belonging", known: "Known") -> str | None:
+    """The call of who transfers by feature code, and now calls whom to consult: that Local channel runs nothing,
+    waits alone in a bridge and shows the number of who asked for it, who holds its peer in another still."""
+    shown = work.shown(known.party.channel_id)
+    if shown is None or shown.app or not shown.connected or known.late:
+        return None
+    calls = {
+        one.call
+        for key, one in work.channels.items()
+        if one.held_ms is not None
+        and one.bridge is not None
+        and one.call is not None
+        and number(work, key) == shown.connected
+    }
+    return calls.pop() if len(calls) == 1 else None
+
+
+def number(work: "Belonging", key: str) -> str:
+    """The number that a channel showed last."""
+    shown = work.shown(key)
+    return shown.number if shown is not None else ""
+
+
+_CONTROLLED = frozenset({"Stasis"})
+"""Applications that may call others on behalf of the channel that they run on, without saying whom."""
+
+
+def _app(channel: Channel | None) -> str:
+    return channel.app if channel is not None else ""
+
+
+def _dialled_endpoint(target: str) -> str:
+    """The endpoint that a channel is named after which is called by `tech/resource`, as Dial and Page take it."""
+    technology, _, resource = target.strip().partition("/")
+    resource = resource.partition("/")[0]
+    if technology != "Local":
+        resource = resource.rpartition("@")[2]
+    return f"{technology}/{resource}"
