@@ -51,7 +51,7 @@ class ConnectionActor(WorkerActor):
 
     def start(self, start: Start) -> None:
         self._pbx = start.pbx
-        self._last_row_ms: int | None = _last_row_ms(start.directory / "journal")
+        self._last_row_ms: int | None = last_heard_ms(start.directory / "journal", start.pbx.dead_after)
         """Until when a Connection before this one saw the PBX; None once ours does."""
         self._rows = self.metrics.counter(names.JOURNAL_ROWS)
         self._reached: Position | None = None
@@ -228,15 +228,24 @@ class ConnectionActor(WorkerActor):
         return "journalled"
 
 
-def _last_row_ms(directory: Path) -> int | None:
-    """When the last row of a journal was written, Unix milliseconds; None if nobody can say."""
+def last_heard_ms(directory: Path, dead_after: float) -> int | None:
+    """Until when the PBX was surely heard by whoever wrote a journal, Unix milliseconds; None if nobody can say.
+
+    A snapshot comes by REST, also while the event link is dead and nobody knows: the link was alive `dead_after`
+    seconds before, or it would have been given up.
+    """
     reader = JournalReader(directory)
     try:
-        return reader.range().last_ms
+        last = reader.last()
+        read = None if last is None else reader.read(last._replace(n=last.n - 1), 1, 1)
     except (StoreDamaged, StoreUnusable):
         return None  # the writer will say so, louder
     finally:
         reader.close()
+    if read is None:
+        return None
+    row = read.rows[0]
+    return row.at_ms if row.kind in (Kind.FRAME, Kind.LINK_UP) else row.at_ms - round(dead_after * 1000)
 
 
 def _type_of(body: bytes) -> str:

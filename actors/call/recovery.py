@@ -211,7 +211,11 @@ def link_up(
             # The old journal went on for nobody knows how long.
             gap = gap._replace(reason=JOURNAL_LOST)
     elif was_up:
-        gap = Gap(max(watch.seen_ms or 0, told.get("last_row_ms") or 0), None, JOURNAL_LOST if anew else KILLED)
+        heard_ms = told.get("last_row_ms")
+        if anew or heard_ms is None:
+            gap = Gap(max(watch.seen_ms or 0, heard_ms or 0), None, JOURNAL_LOST if anew else KILLED)
+        else:
+            gap = Gap(heard_ms, None, KILLED)
     else:
         gap = Gap(None, None, STARTED)
     to_ms = row.at_ms

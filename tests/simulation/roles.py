@@ -13,6 +13,7 @@ from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call_system import CallSystem, Poisoned
 from actors.carriage import Cargo, Owed
+from actors.connection import last_heard_ms
 from actors.folding import Folding
 from actors.messages import (
     Doubted,
@@ -100,19 +101,10 @@ class ConnectionMachine(Machine):
     def start(self) -> None:
         self.open_line("link", RECOVERY, latest)
         self.open_line("looked", RECOVERY, latest)
-        self._last_row_ms = self._find_last_row_ms()
+        self._last_row_ms = last_heard_ms(self.lab.folder / "journal", self.lab.settings.pbx[0].dead_after)
         self.journal.begin()
         self._drive_soon()
         self._feed(ari.Start())
-
-    def _find_last_row_ms(self) -> int | None:
-        reader = JournalReader(self.lab.folder / "journal")
-        try:
-            return reader.range().last_ms
-        except (StoreDamaged, StoreUnusable):
-            return None
-        finally:
-            reader.close()
 
     def die(self) -> None:
         self.journal.die()

@@ -11,7 +11,7 @@ class Kind(StrEnum):
     """One WebSocket message from ARI, as it came; not necessarily JSON."""
     LINK_UP = "link-up"
     """JSON `{"generation": int, "app": str, "last_row_ms": int | null}`: the WebSocket is open, frames follow;
-    `last_row_ms`: time of the journal's last row before this process, if it is this process's first link."""
+    `last_row_ms`: until when the PBX was surely heard before this process, if it is this process's first link."""
     LINK_DOWN = "link-down"
     """JSON `{"reason": str, "detail": str, "last_data_ms": int | null, "behind_ms": int}`: no frames until the next
     link-up; `behind_ms`: how old the last frame was when it came, of a link that broke."""
