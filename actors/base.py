@@ -76,6 +76,9 @@ _REPEAT_AFTER = 2.0
 """Seconds after which an unanswered message of a line is sent again."""
 _STILL_STARTING_EVERY = 1.0
 """Seconds between two signs of life of an actor whose start takes long."""
+_UNHEARD, _UNHEARD_AFTER = "unheard", timedelta(seconds=5)
+"""Longest stay after a farewell that nobody hears."""
+
 _SHOWN = 4000
 """Characters of a message or a state in a crash report."""
 MOST_HELD = 20_000
@@ -262,13 +265,22 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         self._tick()
 
     def leave(self, reason: Reason) -> None:
-        """End now, with this reason. What was sent before is delivered, nothing is processed after."""
+        """End now, with this reason. What was sent before is delivered, nothing is processed after.
+
+        Thespian loses what an ending process has not yet transmitted, its farewell included. So this one stays until
+        the supervisor, who kills whoever has said farewell, has heard it; or ends by itself when that takes too long.
+        """
         if self._ended:
             return
         self._ended = True
         self._watched.clear()
-        if self._supervisor is not None:
-            self.reply_to_supervisor(Farewell(reason))
+        if self._supervisor is None:
+            self._exit()
+            return
+        self.reply_to_supervisor(Farewell(reason))
+        self.wakeupAfter(_UNHEARD_AFTER, _UNHEARD)
+
+    def _exit(self) -> None:
         # Not recursive: children are their supervisor's business, and the kernel's.
         self.send(self.myAddress, ActorExitRequest(recursive=False))
 
@@ -281,6 +293,8 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
                 self._take(message, sender)
             except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this process, and is reported
                 self._crash(problem, message)
+        elif isinstance(message, WakeupMessage) and message.payload == _UNHEARD:
+            self._exit()
         # A handler that returns anything else would clear the watch.
         return ThespianWatch(list(self._watched) if self._held is None else [])
 

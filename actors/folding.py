@@ -132,6 +132,10 @@ class Folding:
                 self._log.error("switchboard.snapshot_refused", position=str(info.position), error=str(problem))
                 stored.discard(info.id)
                 continue
+            if info.config_hash != snapshots.configuration_hash(self._settings, taken.world.server):
+                # No reason to fold again: what was published was made so, and its numbers are taken.
+                told = "calls under way keep the rules they began with, new ones have those of now"
+                self._log.warning("switchboard.configuration_changed", position=str(info.position), effect=told)
             standing.world, standing.waiting = taken.world, Waiting.of(taken.waiting)
             for call_id, call in taken.calls.items():
                 standing.calls.restore(call_id, call)

@@ -66,7 +66,7 @@ def write(snapshots: Snapshots, taken: Taken, settings: Settings, clock: Callabl
         StoreUnusable: the disk refuses. This one is given up; the older ones stay.
     """
     position, world, calls, waiting = taken
-    number = snapshots.begin(position, SNAPSHOT_VERSION, configuration_hash(settings), clock())
+    number = snapshots.begin(position, SNAPSHOT_VERSION, configuration_hash(settings, world.server), clock())
     snapshots.put(number, [(_WORLD, CODEC.encode(world)), (_WAITING, CODEC.encode(waiting))])
     del taken, world, waiting
     yield
@@ -96,7 +96,10 @@ def read(snapshots: Snapshots, info: SnapshotInfo) -> Generator[None, None, Take
     return Taken(info.position, world, found, waiting)
 
 
-def configuration_hash(settings: Settings) -> str:
-    """A name for what of the configuration decides how rows are folded."""
+def configuration_hash(settings: Settings, server: str) -> str:
+    """A name for what of the configuration decides how a PBX's rows are folded."""
     told = settings.call.model_dump_json() + settings.publisher.form
+    for pbx in settings.pbx:
+        if pbx.name == server:
+            told += pbx.model_dump_json(include={"trunks", "trunk_contexts"})
     return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()

@@ -66,6 +66,9 @@ class Complaints(Protocol):
     def error(self, event: str, **keys: Any) -> Any:
         """Write an error."""
 
+    def warning(self, event: str, **keys: Any) -> Any:
+        """Write what is no error, and may explain one."""
+
 
 class Disagreement(NamedTuple):
     """What of a state that was put together again was not as the marks say."""

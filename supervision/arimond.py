@@ -209,6 +209,8 @@ class _Tree:
             if isinstance(body, ProbeAnswered):
                 self._root_answered()
                 return True
+            if isinstance(body, Farewell):
+                raise TreeLost(f"Root has left: {body.reason}")
             body = self._listen(0.2)
         if time.monotonic() - self._answered - self._starved.seconds() > SILENT_LIMIT:
             raise TreeLost(f"Root has not answered for {SILENT_LIMIT:.0f} s")

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from actors.folding import Folding
+from conf.settings import Call as CallSettings
 from conf.settings import Settings, Switchboard
 from tests.actors.site import Log
 from tests.simulation.disk import Disk, installed
@@ -123,6 +125,22 @@ def test_with_few_calls_a_snapshot_comes_early(bench: Bench) -> None:
     info = bench.ledger.snapshots.latest_complete()
     assert info is not None
     assert info.position.n == 1_000
+
+
+def test_another_configuration_is_told_and_holds_for_new_calls(bench: Bench) -> None:
+    """A call under way keeps the rules that it began with, and no row is folded again because of it."""
+    bench.fold(40)
+    bench.folding.begin_snapshot()
+    while bench.folding.snapshot():
+        pass
+    bench.die()
+    bench.settings = bench.settings.model_copy(update={"call": CallSettings(mask_dtmf=True)})
+    bench.begin()
+    assert bench.log.told == ["switchboard.configuration_changed"]
+    bench.append(bench.frames)
+    bench.fold()
+    digits = [orjson.loads(one.body)["data"]["dtmf"] for one in bench.published() if one.operation == "finished-call"]
+    assert digits[0] == "123#9*0"
 
 
 def test_a_lost_ledger_is_made_good_whatever_the_clock_says(bench: Bench, tmp_path: Path) -> None:

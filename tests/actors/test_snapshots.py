@@ -10,7 +10,7 @@ from actors import snapshots
 from actors.call import host
 from actors.call.state import Call
 from actors.call.world import World, step
-from actors.snapshots import CODEC, Taken
+from actors.snapshots import CODEC, Taken, configuration_hash
 from conf.settings import Settings
 from tests.truth import recordings
 from wire.store.errors import CodecError
@@ -92,6 +92,19 @@ def test_a_snapshot_without_a_world_is_refused(ledger: Ledger) -> None:
     stored.complete(stored.begin(POSITION, snapshots.SNAPSHOT_VERSION, "", 1), 1)
     with pytest.raises(CodecError, match="holds no world"):
         read(ledger)
+
+
+def test_the_configuration_has_another_name_if_rows_fold_otherwise(settings: Settings) -> None:
+    """What decides nothing about a call, or about another PBX's, changes nothing."""
+
+    def named(**changed: object) -> str:
+        return configuration_hash(Settings.model_validate(settings.model_dump() | changed), SERVER)
+
+    before = named()
+    pbx = {"name": SERVER, "trunks": ["PJSIP/trunk"]}
+    assert len({before, named(call={"mask_dtmf": True}), named(publisher={"form": "both"}), named(pbx=[pbx])}) == 4
+    assert named(pbx=[pbx | {"name": "pbx2"}]) == before
+    assert named(publisher={"window": 7}) == before
 
 
 @pytest.mark.parametrize("name", recordings.names())

@@ -28,6 +28,8 @@ class Quiet:
     def error(self, event: str, **keys: Any) -> None:
         """Say nothing."""
 
+    warning = error
+
 
 class Process:
     """A Switchboard without its actor: what it knows is gone when the next one begins."""

@@ -104,6 +104,8 @@ class _Log:
         """A line of the log."""
         self._happened[f"log.{event}"] += 1
 
+    warning = error
+
 
 def settings(luck: random.Random, keep: int) -> Settings:
     """Small limits, so that they are reached.
