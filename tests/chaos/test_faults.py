@@ -66,8 +66,9 @@ class Target(Stage):
 
     def whole_again(self, path: str, restarts: int, reports: int) -> list[Crash]:
         """Wait until so many restarts are counted and so many deaths reported; returns the reports."""
-        wait_for(lambda: self.restarts(path) == restarts, f"{path} was restarted {restarts} times")
+        wait_for(lambda: self.restarts(path) >= restarts, f"{path} was restarted {restarts} times")
         wait_for(lambda: len(self.of(path)) >= reports, f"{path}: {reports} reports")
+        assert self.restarts(path) == restarts, self.crashes()
         return self.of(path)
 
     def finish(self, expected: dict[str, int]) -> None:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -357,31 +357,38 @@ class Lab:
 
     def order(self, is_mended: bool, which: int) -> None:
         """As `arimon-ctl quarantine redrive`, of one of the entries that wait."""
-        connection = self.machines.get(CONNECTION)
-        entry = self._quarantined(which)
-        if entry is not None and isinstance(connection, ConnectionMachine):
-            self.happened["redrive.ordered"] += 1
-            name = f"{bugs.MENDED if is_mended else 'as-before'}-{self.clock.now}"
-            connection.operate(redrive.command(redrive.Order(name, entry.uuid, entry.row.n)))
+
+        def ordered(_switchboard: SwitchboardMachine, entry: Quarantined) -> None:
+            connection = self.machines.get(CONNECTION)
+            if isinstance(connection, ConnectionMachine):
+                self.happened["redrive.ordered"] += 1
+                name = f"{bugs.MENDED if is_mended else 'as-before'}-{self.clock.now}"
+                connection.operate(redrive.command(redrive.Order(name, entry.uuid, entry.row.n)))
+
+        self._quarantined(which, ordered)
 
     def drop(self, which: int) -> None:
         """As `arimon-ctl quarantine drop`, of one of the entries that wait."""
-        entry = self._quarantined(which)
-        switchboard = self.machines.get(SWITCHBOARD)
-        if entry is not None and isinstance(switchboard, SwitchboardMachine):
-            with suppress(StoreUnusable), translated(switchboard.ledger.path), switchboard.ledger.transaction():
+
+        def dropped(switchboard: SwitchboardMachine, entry: Quarantined) -> None:
+            with switchboard.ledger.transaction():
                 self.happened["dropped"] += switchboard.ledger.quarantine.drop(entry.row.n, self.clock.wall)
 
-    def _quarantined(self, which: int) -> Quarantined | None:
+        self._quarantined(which, dropped)
+
+    def _quarantined(self, which: int, action: Callable[[SwitchboardMachine, Quarantined], None]) -> None:
+        """Have the Switchboard, which may die of it, do something with an entry; nothing if its disk refuses."""
         switchboard = self.machines.get(SWITCHBOARD)
-        if not isinstance(switchboard, SwitchboardMachine) or not switchboard.ledger.is_open:
-            return None
-        try:
-            with translated(switchboard.ledger.path):
-                waiting = switchboard.ledger.quarantine.listing()
-        except StoreUnusable:
-            return None
-        return waiting[which % len(waiting)] if waiting else None
+        if not isinstance(switchboard, SwitchboardMachine):
+            return
+
+        def asked() -> None:
+            if switchboard.ledger.is_open:
+                with suppress(StoreUnusable), translated(switchboard.ledger.path):
+                    if waiting := switchboard.ledger.quarantine.listing():
+                        action(switchboard, waiting[which % len(waiting)])
+
+        switchboard.do(asked)
 
     # --- the run ------------------------------------------------------------------------------------------------------
 
