@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import assert_never
 
-from actors.call.envelope import withheld
+from actors.call.envelope import caused_ms, withheld
 from actors.messages import OfferAnswered, OutcomesCame
 from supervision.messages import Identity
 from wire.store.database import translated
@@ -50,7 +50,7 @@ class Outgoing:
         self, ledger: Ledger, limits: Limits, send: Callable[[Offer], object], clock: Callable[[], int]
     ) -> None:
         self._ledger = ledger
-        self._offers = Offers(limits, withheld)
+        self._offers = Offers(limits, withheld, caused_ms)
         self._send = send
         self._clock = clock
         self._unwritten: deque[Command] = deque()

@@ -255,8 +255,8 @@ class Publisher(Section):
         dict[Withholdable, Positive],
         Field(json_schema_extra={"words": "mapping of operations to numbers above 0"}),
     ] = {}
-    """Age policy, as `{ringing-call: 60.0}`: a message of this operation that has waited in the outbox for longer, when
-    its turn comes, is not published; a `messages-withheld` says which were not. Empty publishes everything. seconds."""
+    """Age policy, as `{ringing-call: 60.0}`: a message of this operation whose cause was received longer ago, when its
+    turn comes, is not published; a `messages-withheld` says which were not. Empty publishes everything. seconds."""
     parked_max: Annotated[int, Field(ge=1)] = 100_000
     """Unroutable messages parked, per owner of an outbox. Beyond it a stream waits at such a message, tried again every
     10 s."""

@@ -71,6 +71,7 @@ def envelope(
     data: dict[str, Any],
     recovered: bool = False,
     degraded: bool = False,
+    about: str = "",
 ) -> OutboundMessage:
     """Make one message.
 
@@ -86,11 +87,12 @@ def envelope(
         data: the operation's data.
         recovered: inferred after a gap.
         degraded: something of this call was set aside.
+        about: what else the content depends on, and so the id.
 
     Returns:
         The finished message.
     """
-    identity = message_id(form, server, stream, sequence, operation, row_ms)
+    identity = message_id(form, server, stream, sequence, operation + about, row_ms)
     if form == "v3":
         body = {
             "message_id": identity,
@@ -120,8 +122,16 @@ _new: Callable[..., Any] = tuple.__new__
 """Makes a named tuple of its fields at half the cost of calling its class."""
 
 
+def caused_ms(message: OutboundMessage) -> int:
+    """Time of the row that caused a message, Unix milliseconds: it stands in the id."""
+    return int(message.message_id[:8] + message.message_id[9:13], 16)
+
+
 def withheld(run: Sequence[OutboundMessage], age_ms: int) -> OutboundMessage:
     """Say which messages were too old to be worth publishing: `messages-withheld`, in the last one's place.
+
+    Its id is of the run and the age too. Who has lost the outbox, and with it what was decided, may find another run
+    that ends here; under the id of the former the consumer would drop it, and miss what the former did not name.
 
     Args:
         run: of one stream, form and operation, with consecutive sequences.
@@ -136,12 +146,13 @@ def withheld(run: Sequence[OutboundMessage], age_ms: int) -> OutboundMessage:
         "messages-withheld",
         call_id=last.call_id,
         timestamp_ms=last.timestamp_ms,
-        row_ms=int(last.message_id.replace("-", "")[:12], 16),
+        row_ms=caused_ms(last),
         data={
             "operation": last.operation,
             "sequences": [[first.sequence, last.sequence]],
             "reason": f"older than {age_ms / 1000:g} s",
         },
+        about=f" {first.sequence} {age_ms}",
     )
 
 

@@ -1,5 +1,7 @@
 """What the offers say is done on the ledger in order, also when its disk refuses for a while."""
 
+from pathlib import Path
+
 import orjson
 import pytest
 
@@ -19,10 +21,10 @@ PUBLISHER = Identity("publisher", None, 3)
 class Owner:
     """An outbox with its offers, and what was sent."""
 
-    def __init__(self, ledger: Ledger, limits: Limits | None = None) -> None:
+    def __init__(self, ledger: Ledger, limits: Limits | None = None, now: int = 1_000) -> None:
         self.ledger = ledger
         self.sent: list[Offer] = []
-        self.outgoing = Outgoing(ledger, limits or Limits(window=10), self.sent.append, lambda: 1_000)
+        self.outgoing = Outgoing(ledger, limits or Limits(window=10), self.sent.append, lambda: now)
 
     def add(self, *streams: str) -> None:
         messages = [
@@ -93,14 +95,14 @@ def test_what_the_disk_refuses_waits_and_is_done_with_the_next_attempt(owner: Ow
     assert owner.ledger.outbox.counts().waiting == 0
 
 
-def digits(owner: Owner, count: int) -> list[Entry]:
-    """So many digits of one call wait since long ago."""
+def digits(owner: Owner, *caused_ms: int) -> list[Entry]:
+    """Digits of one call, pressed at these times, are put into the outbox just now."""
     messages = [
-        envelope("v3", "pbx1", "call:1.1", n, "dtmf-received", call_id="1.1", timestamp_ms=5, row_ms=9, data={})
-        for n in range(1, count + 1)
+        envelope("v3", "pbx1", "call:1.1", n, "dtmf-received", call_id="1.1", timestamp_ms=5, row_ms=at_ms, data={})
+        for n, at_ms in enumerate(caused_ms, 1)
     ]
     with owner.ledger.transaction():
-        return owner.ledger.outbox.add(messages, 0)
+        return owner.ledger.outbox.add(messages, 1_000)
 
 
 AGED = Limits(window=10, ages={"dtmf-received": 900})
@@ -109,7 +111,7 @@ AGED = Limits(window=10, ages={"dtmf-received": 900})
 def test_what_is_withheld_is_said_and_counted(ledger: Ledger) -> None:
     """One valid message for the run; whoever withholds the same again says it under the same id."""
     owner = Owner(ledger, AGED)
-    digits(owner, 3)
+    digits(owner, 9, 9, 9)
     owner.up()
     [entry] = owner.sent[0].entries
     assert owner.outgoing.withheld == {"dtmf-received": 3}
@@ -124,10 +126,31 @@ def test_what_is_withheld_is_said_and_counted(ledger: Ledger) -> None:
     assert successor.outgoing.withheld == {}
 
 
+def test_an_outbox_that_is_made_anew_withholds_what_was_withheld(ledger: Ledger, tmp_path: Path) -> None:
+    """Though it was put in just now; what that run names besides comes under another id, so nobody drops it."""
+    owner = Owner(ledger, AGED)
+    digits(owner, 150, 50)
+    owner.up()
+    owner.outgoing.offer_answered(OfferAnswered(Accepted(3, 1), OutcomesCame((1,))), 3, 0)
+    published, told = (entry.message for offer in owner.sent for entry in offer.entries)
+    assert (published.operation, orjson.loads(told.body)["data"]["sequences"]) == ("dtmf-received", [[2, 2]])
+    for now, sequences, is_the_same in ((1_050, [[2, 2]], True), (1_051, [[1, 2]], False)):
+        anew = Ledger(tmp_path / f"{now}.db")
+        anew.open()
+        again = Owner(anew, AGED, now)
+        digits(again, 150, 50)
+        again.up()
+        again.outgoing.offer_answered(OfferAnswered(Accepted(3, 1), OutcomesCame((1,))), 3, 0)
+        last = again.sent[-1].entries[0].message
+        assert (orjson.loads(last.body)["data"]["sequences"], last == told) == (sequences, is_the_same)
+        assert (last.message_id == told.message_id) is is_the_same
+        anew.close()
+
+
 def test_nothing_is_said_to_be_withheld_before_that_is_written(ledger: Ledger) -> None:
     """The disk refuses: the offer goes once it does not, with the message in the place of the run."""
     owner = Owner(ledger, AGED)
-    digits(owner, 3)
+    digits(owner, 9, 9, 9)
     connection = ledger._connection
     connection.execute("PRAGMA query_only=1")
     owner.up()

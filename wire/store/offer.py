@@ -168,4 +168,4 @@ class Limits:
     parked: int = 100_000
     """Messages parked."""
     ages: Mapping[str, int] = field(default_factory=dict)
-    """Age policy: operation → milliseconds after which its messages are withheld."""
+    """Age policy: operation → milliseconds since their cause after which its messages are withheld."""

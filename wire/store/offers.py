@@ -23,7 +23,9 @@ The rules:
 5. An *age policy* may hold some operations for not worth publishing after a while. It is asked when a message's turn
    comes: then a whole run of them, of one operation and with consecutive sequences, makes place for one message that
    says so, with the last one's id and sequence. While the rest of a run may be on disk only, its lane waits for it.
-   Once that is decided it is written before it is offered: see Withhold.
+   Once that is decided it is written before it is offered: see Withhold. Age counts from the cause of a message and
+   not from its place in the outbox: when a lost outbox is made anew, what was withheld is withheld again, and does
+   not come after what followed it.
 6. What is parked is bounded. Beyond the bound what comes back stays at the head of its lane, which waits and is tried
    again as slowly as any failure: nothing is lost, and the order stays.
 7. Memory is bounded. What does not fit stays on disk and is loaded by id, in order, when half is free. Everything held
@@ -68,6 +70,9 @@ Tell = Callable[[Sequence[OutboundMessage], int], OutboundMessage]
 """Makes the message that says that a run was withheld: of the run, and the age that it was older than, milliseconds.
 It has the last one's lane and sequence, and is a function of these alone."""
 
+Since = Callable[[OutboundMessage], int]
+"""When what caused a message was received, on the clock of `at_ms`; the same whenever the message is made."""
+
 
 class _Lane:
     """What is held of one lane: queue in order of id, and the one in flight."""
@@ -97,11 +102,13 @@ class Offers:
     Args:
         limits: What it may hold and how long it waits.
         tell: Says what was withheld; not needed without an age policy.
+        since: Says how old a message is; not needed without an age policy.
     """
 
-    def __init__(self, limits: Limits, tell: Tell | None = None) -> None:
+    def __init__(self, limits: Limits, tell: Tell | None = None, since: Since | None = None) -> None:
         self._limits = limits
         self._tell = tell
+        self._since = since
         self._parked = 0
         self._held_up: set[tuple[str, str, str]] = set()  # lanes that wait because too much is parked
         self._open: dict[tuple[str, str, str], _Lane] = {}  # lanes that wait for the rest of a run to be loaded
@@ -129,7 +136,7 @@ class Offers:
         Args:
             event: What happened.
             now_ms: When, milliseconds of any clock that never goes back.
-            at_ms: The same on the clock of `Entry.added_ms`, for the age policy.
+            at_ms: The same on the clock of `since`, for the age policy.
 
         Returns:
             What to do, in this order.
@@ -410,7 +417,7 @@ class Offers:
         last = run[-1]
         operation = last.message.operation
         message = self._tell([each.message for each in run], self._limits.ages[operation])
-        told = Entry(last.id, message, last.added_ms)
+        told = Entry(last.id, message)
         for each in run:
             lane.queue.popleft()
             del self._lane_of[each.id]
@@ -427,9 +434,10 @@ class Offers:
         age = self._limits.ages.get(first.operation)
         run: list[Entry] = []
         if age is not None:
+            assert self._since is not None, "an age policy needs somebody who knows how old a message is"
             for each in lane.queue:
-                follows = (first.operation, first.sequence + len(run))
-                if self._at_ms - each.added_ms <= age or (each.message.operation, each.message.sequence) != follows:
+                message, follows = each.message, (first.operation, first.sequence + len(run))
+                if (message.operation, message.sequence) != follows or self._at_ms - self._since(message) <= age:
                     break
                 run.append(each)
         return run

@@ -49,8 +49,6 @@ class Entry(NamedTuple):
     id: int
     """Never reused; rises in the order of adding."""
     message: OutboundMessage
-    added_ms: int = 0
-    """When it was added, Unix milliseconds: by it the age policy goes."""
 
 
 class Listed(NamedTuple):
@@ -94,8 +92,8 @@ class Outbox:
         """
         last = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         first = last[0] + 1 if last else 1
-        entries = [Entry(id, message, now_ms) for id, message in enumerate(messages, first)]
-        self._connection.executemany(_INSERT, ((id, *message, now_ms) for id, message, _added_ms in entries))
+        entries = [Entry(id, message) for id, message in enumerate(messages, first)]
+        self._connection.executemany(_INSERT, ((id, *message, now_ms) for id, message in entries))
         return entries
 
     def confirm(self, ids: Iterable[int]) -> None:
@@ -152,7 +150,7 @@ class Outbox:
         found: list[Entry] = []
         size = 0
         cursor = self._connection.execute(
-            f"SELECT id, {_MESSAGE}, added_ms FROM outbox"  # noqa: S608
+            f"SELECT id, {_MESSAGE} FROM outbox"  # noqa: S608
             " WHERE id > ? AND parked_ms IS NULL ORDER BY id LIMIT ?",
             (after_id, rows),
         )
@@ -204,7 +202,7 @@ class Outbox:
         if stream is not None:
             where, values = f"{where} AND stream = ?", [*values, stream]
         found = self._connection.execute(
-            f"SELECT id, {_MESSAGE}, added_ms, parked_ms, parked_reason FROM outbox"  # noqa: S608
+            f"SELECT id, {_MESSAGE}, parked_ms, parked_reason FROM outbox"  # noqa: S608
             f" WHERE {where} ORDER BY id LIMIT ?",
             [*values, rows],
         ).fetchall()
@@ -212,7 +210,7 @@ class Outbox:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(row[0], OutboundMessage(*row[1:-1]), row[-1])
+    return Entry(row[0], OutboundMessage(*row[1:]))
 
 
 def _json(values: Iterable[int]) -> str:

@@ -12,3 +12,8 @@ def tell(run: Sequence[OutboundMessage], age_ms: int) -> OutboundMessage:
     """What says that a run was withheld: its body names the first and the last."""
     body = f"{run[0].sequence}-{run[-1].sequence} {age_ms}".encode()
     return run[-1]._replace(operation="messages-withheld", body=body)
+
+
+def since(message: OutboundMessage) -> int:
+    """When what caused a message was received."""
+    return message.timestamp_ms

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.wire.store.terms import LIMITS, tell
+from tests.wire.store.terms import LIMITS, since, tell
 from wire.message import OutboundMessage
 from wire.store.offer import (
     Accepted,
@@ -266,10 +266,11 @@ Aged = Callable[[str, str], tuple[Entry, ...]]
 
 @pytest.fixture
 def aged(message: Make) -> Aged:
-    """Messages of one lane, all added at 0, `o` for one of an operation that may be withheld; numbered from `first`."""
+    """Messages of one lane, all caused at 0, `o` and `p` for such as may be withheld; numbered from 1."""
     operations = {"o": "old", "p": "also old", "k": "kept"}
     return lambda stream, letters: tuple(
-        Entry(id, message(stream, id, operation=operations[letter]), 0) for id, letter in enumerate(letters, 1)
+        Entry(id, message(stream, id, operation=operations[letter])._replace(timestamp_ms=0))
+        for id, letter in enumerate(letters, 1)
     )
 
 
@@ -297,7 +298,7 @@ def confirm_all(offers: Offers, commands: list[Command], at_ms: int) -> list[tup
 
 def test_what_is_too_old_when_its_turn_comes_makes_place_for_what_says_so(aged: Aged) -> None:
     """One message for a run, in the last one's place, written before it is offered; what follows it follows."""
-    offers = Offers(AGED, tell)
+    offers = Offers(AGED, tell, since)
     offers.handle(PublisherUp(1), 0, 0)
     offers.handle(Loaded(0, ()), 0, 0)
     offers.handle(PublisherDown(), 0, 0)
@@ -307,7 +308,7 @@ def test_what_is_too_old_when_its_turn_comes_makes_place_for_what_says_so(aged: 
     assert given(commands) == [(1, "kept", entries[0].message.body)]
     offers.handle(Accepted(1, 1), 0, 51)
     commands = offers.handle(Confirmed((1,)), 0, 51)
-    told = Entry(4, tell([each.message for each in entries[1:4]], 50), 0)
+    told = Entry(4, tell([each.message for each in entries[1:4]], 50))
     assert commands[1:] == [Withhold((2, 3), told, "old"), Offer(1, 2, (told,))]
     offers.handle(Accepted(1, 2), 0, 51)
     assert given(offers.handle(Confirmed((4,)), 0, 51)) == [(5, "kept", entries[4].message.body)]
@@ -316,7 +317,7 @@ def test_what_is_too_old_when_its_turn_comes_makes_place_for_what_says_so(aged: 
 def test_what_is_not_too_old_is_published(aged: Aged) -> None:
     """To the millisecond; and without a policy whatever its age."""
     for limits, at_ms in ((AGED, 50), (LIMITS, 1 << 40)):
-        offers = Offers(limits, tell)
+        offers = Offers(limits, tell, since)
         offers.handle(PublisherUp(1), 0, 0)
         offers.handle(Loaded(0, aged("call:1", "o")), 0, at_ms)
         assert [each.message.operation for each in offers._lanes[("v3", "pbx1", "call:1")].queue] == []
@@ -326,10 +327,10 @@ def test_what_is_not_too_old_is_published(aged: Aged) -> None:
 def test_a_run_is_of_one_operation_and_without_a_hole(message: Make) -> None:
     """Another operation begins another; so does a sequence that is parked, and will come."""
     limits = replace(AGED, ages={"old": 50, "also old": 20})
-    offers = Offers(limits, tell)
+    offers = Offers(limits, tell, since)
     offers.handle(PublisherUp(1), 0, 0)
     kinds = [(1, "old"), (2, "also old"), (3, "also old"), (5, "also old"), (6, "old")]
-    entries = tuple(Entry(n, message("call:1", n, operation=kind), 0) for n, kind in kinds)
+    entries = tuple(Entry(n, message("call:1", n, operation=kind)._replace(timestamp_ms=0)) for n, kind in kinds)
     offers.handle(Loaded(0, ()), 0, 51)
     commands = offers.handle(Added(entries), 0, 51)
     bodies: list[bytes] = []
@@ -343,7 +344,7 @@ def test_a_run_is_of_one_operation_and_without_a_hole(message: Make) -> None:
 
 def test_a_run_that_goes_on_on_disk_is_told_once(aged: Aged) -> None:
     """Its lane waits for what is loaded next."""
-    offers = Offers(AGED, tell)
+    offers = Offers(AGED, tell, since)
     entries = aged("call:1", "ooooook")
     assert offers.handle(PublisherUp(1), 0, 99) == [Load(0, 8, AGED.bytes)]
     commands = offers.handle(Loaded(0, entries[:3]), 0, 99)
@@ -354,7 +355,7 @@ def test_a_run_that_goes_on_on_disk_is_told_once(aged: Aged) -> None:
 
 def test_runs_that_fill_the_memory_are_told_as_far_as_they_are_known(aged: Aged) -> None:
     """Nothing more could be loaded, and nothing would ever go."""
-    offers = Offers(AGED, tell)
+    offers = Offers(AGED, tell, since)
     entries = aged("call:1", "oooooooooooo")
     offers.handle(PublisherUp(1), 0, 99)
     commands = offers.handle(Loaded(0, entries[:8]), 0, 99)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import pytest
 
-from tests.wire.store.terms import tell
+from tests.wire.store.terms import since, tell
 from wire.message import OutboundMessage
 from wire.store import outbox as outbox_module
 from wire.store.offer import (
@@ -76,6 +76,7 @@ class Lab:
                 ages=self.ages,
             ),
             tell,
+            since,
         )
         self.post = []
         if self.up:
@@ -127,7 +128,8 @@ class Lab:
             for _ in range(draw.randint(1, 6)):
                 self.sequences[stream] += 1
                 operation = draw.choice(("kept", "old"))
-                messages.append(self.message(stream, self.sequences[stream], operation=operation))
+                message = self.message(stream, self.sequences[stream], operation=operation)
+                messages.append(message._replace(timestamp_ms=self.now))
             self.say(Added(tuple(self.outbox.add(messages, self.now))))
         elif what < 0.33 and faults:
             self.generation += 1

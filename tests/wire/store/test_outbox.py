@@ -18,7 +18,7 @@ def test_messages_come_back_whole(memory: sqlite3.Connection, message: Make) -> 
     outbox = Outbox(memory)
     messages = [message("call:1", 1, body=b"\x00\xff"), message("pbx:pbx1", 1)._replace(call_id=None)]
     added = outbox.add(messages, 50)
-    assert added == [Entry(1, messages[0], 50), Entry(2, messages[1], 50)]
+    assert added == [Entry(1, messages[0]), Entry(2, messages[1])]
     assert outbox.load(0, 10, 1000) == added
     assert outbox.listing() == [Listed(entry, None, None) for entry in added]
 
@@ -78,7 +78,7 @@ def test_what_is_withheld_makes_place_for_what_says_so(memory: sqlite3.Connectio
     """It has the place and the age of the last one; the same again changes nothing."""
     outbox = Outbox(memory)
     added = outbox.add([message(sequence=n) for n in (1, 2, 3, 4)], 50)
-    told = Entry(3, message(sequence=3, operation="messages-withheld", body=b"2 and 3"), 50)
+    told = Entry(3, message(sequence=3, operation="messages-withheld", body=b"2 and 3"))
     for _ in range(2):
         outbox.withhold([2], told)
         assert outbox.load(0, 10, 1000) == [added[0], told, added[3]]
