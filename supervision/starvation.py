@@ -24,9 +24,11 @@ def waited(pid: int) -> float:
     Source: Linux, Documentation/scheduler/sched-stats.rst, `/proc/<pid>/schedstat`, second figure.
     """
     nanoseconds = 0
-    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError):  # it has ended just now
-            nanoseconds += int(task.read_text().split()[1])
+    # Processes and threads may end at any moment, also between two looks, at which Path.glob raises.
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                nanoseconds += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[1])
     return nanoseconds / 1e9
 
 

@@ -67,6 +67,22 @@ def test_of_a_process_that_has_ended_nothing_is_known() -> None:
     assert waited(process.pid) == 0.0
 
 
+def test_a_process_may_end_between_two_looks(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks does not fall over it."""
+    process = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+    listed = os.listdir
+
+    def ended_meanwhile(path: str) -> list[str]:
+        threads = listed(path)
+        process.kill()
+        process.wait()
+        return threads
+
+    monkeypatch.setattr(os, "listdir", ended_meanwhile)
+    assert waited(process.pid) == 0
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_processes_that_get_no_cpu_are_not_taken_for_hung_but_a_stopped_one_is(
     tmp_path: Path, stack: ExitStack
 ) -> None:
