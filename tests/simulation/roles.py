@@ -38,6 +38,7 @@ from tests.simulation.machine import Machine, latest
 from tests.simulation.pbx import Link
 from wire.amqp import session as amqp_session
 from wire.ari import session as ari
+from wire.ari.ear import Ear
 from wire.ari.errors import Fault
 from wire.backoff import Backoff
 from wire.metrics.registry import Registry
@@ -80,7 +81,7 @@ class ConnectionMachine(Machine):
         self._state: ari.State = ari.Disconnected()
         self._link: Link | None = None
         self._links = 0
-        self._heard = 0.0
+        self._ear = Ear()
         self._timer = 0
         self._stopping = False
         self._driving = False
@@ -149,10 +150,9 @@ class ConnectionMachine(Machine):
                 self._last_row_ms = None
                 self._append(Kind.LINK_UP, told)
                 self._say_link(LinkChanged(True, self._links))
-            case ari.AnnounceDown(why, detail, heard):
-                silent_ms = round((self.lab.clock.seconds - max(heard, self._heard)) * 1000)
-                told = {"reason": why.value, "detail": detail, "last_data_ms": self.lab.clock.wall - silent_ms}
-                told["behind_ms"] = 0
+            case ari.AnnounceDown(why, detail):
+                heard_ms = self._ear.heard_ms(self.lab.clock.seconds, self.lab.clock.wall)
+                told = {"reason": why.value, "detail": detail, "last_data_ms": heard_ms, "behind_ms": 0}
                 self._append(Kind.LINK_DOWN, told)
                 self._say_link(LinkChanged(False, self._links))
             case ari.Unforeseen():
@@ -172,8 +172,8 @@ class ConnectionMachine(Machine):
     def _tick(self, number: int) -> None:
         if number != self._timer:
             return
-        if isinstance(self._state, ari.Connected) and self._heard > self._state.heard:
-            self._feed(ari.Heard(self._heard))
+        if isinstance(self._state, ari.Connected) and self._ear.heard > self._state.heard:
+            self._feed(ari.Heard(self._ear.heard))
         self._feed(ari.Tick())
 
     def _connect(self) -> None:
@@ -192,7 +192,7 @@ class ConnectionMachine(Machine):
         self._feed(ari.Opened())
 
     def _hear(self) -> None:
-        self._heard = self.lab.clock.seconds
+        self._ear.hear(self.lab.clock.seconds, self.lab.clock.wall)
 
     def _frame(self, link: Link | None, body: bytes) -> None:
         if link is not self._link:

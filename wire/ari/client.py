@@ -26,6 +26,7 @@ from conf.settings import Pbx
 from wire import log
 from wire.ari import session
 from wire.ari.access import Access, access
+from wire.ari.ear import Ear
 from wire.ari.errors import AriDenied, AriError, Fault, translated
 from wire.ari.session import Described, Down, State, described
 from wire.backoff import Backoff
@@ -84,7 +85,7 @@ class AriLink:
         self._leftovers: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._socket: aiohttp.ClientWebSocketResponse[Any] | None = None
-        self._ear = _Ear()
+        self._ear = Ear()
         self._told: Fault | Down | None = None
 
     async def run(self) -> None:
@@ -114,7 +115,7 @@ class AriLink:
 
     def describe(self) -> Described:
         """The link's state now. In the loop's thread only, once `run` began."""
-        return described(self.state, self._loop.time(), time.time_ns() // 1_000_000)
+        return described(self.state, self._loop.time(), _now_ms())
 
     # --- events into the machine --------------------------------------------------------------------------------------
 
@@ -164,9 +165,8 @@ class AriLink:
             case session.AnnounceUp():
                 self.links += 1
                 self._on_up(self.links)
-            case session.AnnounceDown(why, detail, heard):
-                silent_ms = int((self._loop.time() - max(heard, self._ear.heard)) * 1000)
-                self._on_down(why, detail, time.time_ns() // 1_000_000 - silent_ms)
+            case session.AnnounceDown(why, detail):
+                self._on_down(why, detail, self._ear.heard_ms(self._loop.time(), _now_ms()))
             case session.Unforeseen(state, event):
                 self._log.warning("ari.link.unforeseen", state=state.name, event_type=type(event).__name__)
 
@@ -202,7 +202,7 @@ class AriLink:
         except AriDenied as error:
             self._feed(session.Refused(error.fault, error.detail))
             return
-        ear = _Ear()
+        ear = Ear()
         async with aiohttp.ClientSession(
             connector=_Connector(ear), headers=way_in.headers, timeout=aiohttp.ClientTimeout()
         ) as http:
@@ -214,6 +214,7 @@ class AriLink:
             self._socket = socket
             self._ear = ear
             try:
+                ear.hear(self._loop.time(), _now_ms())
                 self._feed(session.Opened())
                 await self._read(socket)
             finally:
@@ -310,13 +311,8 @@ def _end(
     return session.Closed(Down.LOST, known.detail if known else "the PBX broke the connection without a close frame")
 
 
-class _Ear:
-    """When one connection last gave us a byte."""
-
-    __slots__ = ("heard",)
-
-    def __init__(self) -> None:
-        self.heard = 0.0
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -326,18 +322,18 @@ class _Connector(aiohttp.TCPConnector):
     `_factory`. tests/wire/ari/test_client.py (a PBX that drips) fails when a new aiohttp no longer does.
     """
 
-    def __init__(self, ear: _Ear) -> None:
+    def __init__(self, ear: Ear) -> None:
         super().__init__(limit=1, force_close=True)
         loop = asyncio.get_running_loop()
         self._factory: Callable[[], ResponseHandler] = lambda: _Protocol(ear, loop)  # type: ignore[assignment]
 
 
 class _Protocol(ResponseHandler):
-    def __init__(self, ear: _Ear, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, ear: Ear, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self._ear = ear
         self._time = loop.time
 
     def data_received(self, data: bytes) -> None:
-        self._ear.heard = self._time()
+        self._ear.hear(self._time(), _now_ms())
         super().data_received(data)

@@ -275,8 +275,6 @@ class AnnounceDown:
 
     why: Down
     detail: str
-    heard: float
-    """When the last byte came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +370,7 @@ def _down(rules: Rules, state: Connected, why: Down, detail: str, now: float, lu
     until = now + rules.backoff.delay(attempt, lambda: luck)
     return (
         BackingOff(now, attempt, takeovers, until, why, detail),
-        (*first, AnnounceDown(why, detail, state.heard), SetTimer(until)),
+        (*first, AnnounceDown(why, detail), SetTimer(until)),
     )
 
 
@@ -386,7 +384,7 @@ def _name_taken(rules: Rules, state: Connected, event: NameTaken, now: float, lu
     )
     return (
         Replaced(now, takeovers, until),
-        (Close(politely=True), AnnounceDown(Down.REPLACED, detail, state.heard), SetTimer(until)),
+        (Close(politely=True), AnnounceDown(Down.REPLACED, detail), SetTimer(until)),
     )
 
 
@@ -403,7 +401,7 @@ def _stop_connecting(rules: Rules, state: Connecting, event: Stop, now: float, l
 
 
 def _stop_connected(rules: Rules, state: Connected, event: Stop, now: float, luck: float) -> Result:
-    down = AnnounceDown(Down.STOPPED, "arimon stops watching this PBX", state.heard)
+    down = AnnounceDown(Down.STOPPED, "arimon stops watching this PBX")
     return Stopped(), (CancelTimer(), Close(politely=True), down)
 
 

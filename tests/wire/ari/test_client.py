@@ -14,6 +14,7 @@ from aiohttp import web
 
 from conf.settings import Pbx, Retry
 from tests.wire.ari.fakes import PASSWORD, Certificates, Facts, FakePbx, Proxy, Watched, listen, settings
+from wire.ari import client
 from wire.ari.client import AriLink
 from wire.ari.session import Down
 
@@ -216,6 +217,33 @@ async def test_a_silent_link_without_fin_is_dead_within_dead_after(
     assert abs(time.time() * 1000 - heard_ms - 500) < 400
     between.deaf.clear()
     await watched.up(2)
+
+
+async def test_the_last_byte_did_not_come_later_because_the_clock_was_set_forward(
+    serve: Serve, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host's clock goes forward an hour while the link is silent: what is told is the time before that."""
+    end = asyncio.Event()
+
+    async def script(pbx: FakePbx, socket: web.WebSocketResponse) -> None:
+        if len(pbx.sockets) > 1:
+            await listen(pbx, socket)
+            return
+        await socket.send_bytes(b"{}")
+        await end.wait()
+        transport = socket._req.transport  # type: ignore[union-attr]
+        assert transport is not None
+        transport.abort()
+
+    watched = watch(settings((await serve(script)).port))
+    await watched.until(lambda me: len(me.frames) == 1)
+    until_ms = time.time_ns() // 1_000_000
+    monkeypatch.setattr(client, "_now_ms", lambda: time.time_ns() // 1_000_000 + 3_600_000)
+    end.set()
+    await watched.until(lambda me: bool(me.of("down")))
+    _, why, _, heard_ms = watched.of("down")[0]
+    assert why is Down.LOST
+    assert heard_ms <= until_ms
 
 
 async def test_a_quiet_pbx_is_not_a_dead_one(

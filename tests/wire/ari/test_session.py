@@ -65,7 +65,7 @@ def test_first_retry_comes_at_once() -> None:
     """After a loss there is no delay before the first retry."""
     state, commands = step(UP, Closed(Down.LOST, "gone"), 200.0)
     assert state == BackingOff(200.0, 1, 0, 200.0, Down.LOST, "gone")
-    assert commands == (AnnounceDown(Down.LOST, "gone", 100.0), SetTimer(200.0))
+    assert commands == (AnnounceDown(Down.LOST, "gone"), SetTimer(200.0))
     assert step(state, Tick(), 200.0) == (Connecting(200.0, 1, 0), (Open(),))
 
 
@@ -115,7 +115,7 @@ def test_two_pings_before_a_silent_link_is_dead() -> None:
     dead, commands = step(two, Tick(), 109.0)
     detail = "no byte for 9.0 s, pings included"
     assert dead == BackingOff(109.0, 1, 0, 109.0, Down.DEAD, detail)
-    assert commands == (Close(politely=False), AnnounceDown(Down.DEAD, detail, 100.0), SetTimer(109.0))
+    assert commands == (Close(politely=False), AnnounceDown(Down.DEAD, detail), SetTimer(109.0))
 
 
 def test_any_byte_is_life() -> None:
@@ -185,7 +185,7 @@ def test_an_hour_of_possession_forgets_the_takeovers() -> None:
             (
                 CancelTimer(),
                 Close(politely=True),
-                AnnounceDown(Down.STOPPED, "arimon stops watching this PBX", 100.0),
+                AnnounceDown(Down.STOPPED, "arimon stops watching this PBX"),
             ),
         ),
         (BackingOff(0.0, 1, 0, 9.0, Fault.TIMEOUT, ""), (CancelTimer(),)),
