@@ -176,7 +176,8 @@ class ConnectionActor(WorkerActor):
         # A snapshot of a link that has ended in between says nothing about the one that follows.
         if not self._is_current(order):
             return False
-        self._append(Kind.SNAPSHOT, body | {"link": order.link, "dry_run": order.dry_run})
+        told = {"link": order.link, "dry_run": order.dry_run, "heard_ms": self._link.heard_ms()}
+        self._append(Kind.SNAPSHOT, body | told)
         self._settled = frozenset(channel["id"] for channel in body["channels"] if channel.get("state") == "Up")
         return True
 
@@ -231,8 +232,8 @@ class ConnectionActor(WorkerActor):
 def last_heard_ms(directory: Path, dead_after: float) -> int | None:
     """Until when the PBX was surely heard by whoever wrote a journal, Unix milliseconds; None if nobody can say.
 
-    A snapshot comes by REST, also while the event link is dead and nobody knows: the link was alive `dead_after`
-    seconds before, or it would have been given up.
+    A snapshot comes by REST, also while the event link is dead and nobody knows: it says when the link was heard. Of an
+    operator's command nobody can say; the link was alive `dead_after` seconds before, or it would have been given up.
     """
     reader = JournalReader(directory)
     try:
@@ -245,6 +246,8 @@ def last_heard_ms(directory: Path, dead_after: float) -> int | None:
     if read is None:
         return None
     row = read.rows[0]
+    if row.kind == Kind.SNAPSHOT and (heard_ms := orjson.loads(row.body).get("heard_ms")) is not None:
+        return min(int(heard_ms), row.at_ms)
     return row.at_ms if row.kind in (Kind.FRAME, Kind.LINK_UP) else row.at_ms - round(dead_after * 1000)
 
 

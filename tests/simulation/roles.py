@@ -151,8 +151,7 @@ class ConnectionMachine(Machine):
                 self._append(Kind.LINK_UP, told)
                 self._say_link(LinkChanged(True, self._links))
             case ari.AnnounceDown(why, detail):
-                heard_ms = self._ear.heard_ms(self.lab.clock.seconds, self.lab.clock.wall)
-                told = {"reason": why.value, "detail": detail, "last_data_ms": heard_ms, "behind_ms": 0}
+                told = {"reason": why.value, "detail": detail, "last_data_ms": self._heard_ms(), "behind_ms": 0}
                 self._append(Kind.LINK_DOWN, told)
                 self._say_link(LinkChanged(False, self._links))
             case ari.Unforeseen():
@@ -193,6 +192,9 @@ class ConnectionMachine(Machine):
 
     def _hear(self) -> None:
         self._ear.hear(self.lab.clock.seconds, self.lab.clock.wall)
+
+    def _heard_ms(self) -> int:
+        return self._ear.heard_ms(self.lab.clock.seconds, self.lab.clock.wall)
 
     def _frame(self, link: Link | None, body: bytes) -> None:
         if link is not self._link:
@@ -268,7 +270,8 @@ class ConnectionMachine(Machine):
         self.lab.happened["snapshot"] += 1
         name = order.name or f"{order.purpose}-{order.link}-{order.nth}-{self.lab.clock.wall}"
         body = {"id": name, "purpose": order.purpose, "nth": order.nth, **found, "answered_ms": self.lab.clock.wall}
-        self._append(Kind.SNAPSHOT, body | {"link": order.link, "dry_run": order.dry_run})
+        told = {"link": order.link, "dry_run": order.dry_run, "heard_ms": self._heard_ms()}
+        self._append(Kind.SNAPSHOT, body | told)
         self._settled = frozenset(channel["id"] for channel in body["channels"] if channel.get("state") == "Up")
         self._looked(True)
 

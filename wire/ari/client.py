@@ -117,6 +117,10 @@ class AriLink:
         """The link's state now. In the loop's thread only, once `run` began."""
         return described(self.state, self._loop.time(), _now_ms())
 
+    def heard_ms(self) -> int:
+        """When the last byte came over the last link, Unix milliseconds. In the loop's thread only, after a link."""
+        return self._ear.heard_ms(self._loop.time(), _now_ms())
+
     # --- events into the machine --------------------------------------------------------------------------------------
 
     def _feed(self, event: session.Event) -> None:
@@ -166,7 +170,7 @@ class AriLink:
                 self.links += 1
                 self._on_up(self.links)
             case session.AnnounceDown(why, detail):
-                self._on_down(why, detail, self._ear.heard_ms(self._loop.time(), _now_ms()))
+                self._on_down(why, detail, self.heard_ms())
             case session.Unforeseen(state, event):
                 self._log.warning("ari.link.unforeseen", state=state.name, event_type=type(event).__name__)
 

@@ -18,7 +18,8 @@ class Kind(StrEnum):
     SNAPSHOT = "snapshot"
     """JSON, the PBX's answers by REST: `{"id", "purpose": "link-up" | "audit" | "operator", "nth": 1 | 2,
     "asked_ms", "answered_ms", "info": {…}, "channels": […], "bridges": […], "variables": {channel_id: {name: value}},
-    "link": int, "dry_run": bool}`, `link` is the link-up's `generation`, with `dry_run` nothing is concluded,
+    "link": int, "dry_run": bool, "heard_ms": int}`, `link` is the link-up's `generation`, with `dry_run` nothing is
+    concluded, `heard_ms`: when the last byte had come over the link (not in journals of older versions),
     `info`, `channels` and `bridges` as ARI gave them (GET /asterisk/info, /channels, /bridges)."""
     OPERATOR = "operator"
     """JSON `{"command": str, …}`: what somebody told us to do, as `redrive` or `drop`."""
