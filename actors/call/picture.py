@@ -32,6 +32,8 @@ class Picture(NamedTuple):
     nth: int
     asked_ms: int
     answered_ms: int
+    heard_ms: int
+    """When the event link was last heard: a snapshot comes by REST."""
     rehearsal: bool
     """Only say what would be done."""
     startup: str | None
@@ -88,6 +90,7 @@ def read(row: Row) -> Picture:
         int(body["nth"]),
         int(body["asked_ms"]),
         int(body["answered_ms"]),
+        min(int(body.get("heard_ms", row.at_ms)), row.at_ms),
         bool(body.get("dry_run")),
         startup,
         startup_ms,

@@ -122,6 +122,8 @@ class Watch(NamedTuple):
     """The last row that was no frame."""
     seen_ms: int | None
     """Its time."""
+    heard_ms: int | None
+    """When, as that row tells, the event link was last heard."""
     clean_ms: int | None
     """When a look last showed nothing that we did not know."""
     startup: str | None
@@ -140,7 +142,7 @@ class Watch(NamedTuple):
     @classmethod
     def new(cls) -> "Watch":
         """Nobody has watched yet."""
-        return cls(0, None, None, None, pmap(), None, None, (), None)
+        return cls(0, None, None, None, None, pmap(), None, None, (), None)
 
     @property
     def doubts(self) -> frozenset[str]:
@@ -182,7 +184,7 @@ def link_down(watch: Watch, row: Row, told: Mapping[str, Any]) -> tuple[Watch, l
         # A client that Asterisk cut off for reading slowly still reads what was on its way: that was old news.
         from_ms -= int(told.get("behind_ms") or 0)
         watch = watch._replace(gap=Gap(from_ms, None, str(told["reason"])[:64] or "unknown"))
-    return _looked_away(watch)._replace(n=row.n, seen_ms=row.at_ms), said
+    return _looked_away(watch)._replace(n=row.n, seen_ms=row.at_ms, heard_ms=row.at_ms), said
 
 
 def link_up(
@@ -213,7 +215,7 @@ def link_up(
     elif was_up:
         heard_ms = told.get("last_row_ms")
         if anew or heard_ms is None:
-            gap = Gap(max(watch.seen_ms or 0, heard_ms or 0), None, JOURNAL_LOST if anew else KILLED)
+            gap = Gap(max(watch.heard_ms or 0, heard_ms or 0), None, JOURNAL_LOST if anew else KILLED)
         else:
             gap = Gap(heard_ms, None, KILLED)
     else:
@@ -224,7 +226,8 @@ def link_up(
         from_ms = min(gap.from_ms, row.at_ms)
         to_ms = max(gap.from_ms, row.at_ms, watch.seen_ms or 0)
         gap = gap._replace(from_ms=from_ms)
-    watch = _looked_away(watch)._replace(n=row.n, seen_ms=row.at_ms, gap=gap._replace(to_ms=to_ms))
+    gap = gap._replace(to_ms=to_ms)
+    watch = _looked_away(watch)._replace(n=row.n, seen_ms=row.at_ms, heard_ms=row.at_ms, gap=gap)
     return watch._replace(silent=_doubted(watch, correlation.channels)), said
 
 
@@ -251,7 +254,8 @@ def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[st
             reason=ROWS_LOST if gap.reason == STARTED else gap.reason,
             rows_lost=gap.rows_lost + lost,
         )
-    watch = _looked_away(watch)._replace(n=row.n, seen_ms=max(row.at_ms, to_ms), gap=gap)
+    seen_ms = max(row.at_ms, to_ms)
+    watch = _looked_away(watch)._replace(n=row.n, seen_ms=seen_ms, heard_ms=seen_ms, gap=gap)
     return watch._replace(silent=_doubted(watch, correlation.channels))
 
 
@@ -364,6 +368,7 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
     watch = watch._replace(
         n=row.n,
         seen_ms=row.at_ms,
+        heard_ms=picture.heard_ms,
         startup=picture.startup or watch.startup,
         silent=_doubted(watch, sorted(doubtful)),
         look=look,

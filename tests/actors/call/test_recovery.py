@@ -335,6 +335,17 @@ def test_a_link_up_without_a_link_down(told: Told, caller: Channel) -> None:
     assert gap["inferred"] == 0
 
 
+def test_a_look_over_a_dead_link_is_no_hearing(told: Told, caller: Channel) -> None:
+    """It comes by REST; if the journal begins anew then, the gap begins when the event link was last heard."""
+    call_under_way(told, caller)
+    told.row(20, 20 * SECOND, Kind.SNAPSHOT, look(20 * SECOND, [caller]) | {"heard_ms": 17 * SECOND})
+    told.row(1, 30 * SECOND, Kind.LINK_UP, UP)
+    told.row(2, 31 * SECOND, Kind.SNAPSHOT, look(31 * SECOND, [caller]))
+    told.row(3, 34 * SECOND, Kind.SNAPSHOT, look(34 * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("journal-lost", 17_000, 30_000)
+
+
 def test_a_journal_that_begins_anew(told: Told, caller: Channel) -> None:
     """Its n begin again: the gap begins with the last thing known of the old one."""
     call_under_way(told, caller)
