@@ -76,9 +76,10 @@ _REPEAT_AFTER = 2.0
 """Seconds after which an unanswered message of a line is sent again."""
 _STILL_STARTING_EVERY = 1.0
 """Seconds between two signs of life of an actor whose start takes long."""
-_UNHEARD, _UNHEARD_AFTER = "unheard", timedelta(seconds=5)
+_UNHEARD_AFTER = timedelta(seconds=5)
 """Longest stay after a farewell that nobody hears."""
-
+_UNHEARD = "unheard"
+"""What the wakeup at its end brings."""
 _SHOWN = 4000
 """Characters of a message or a state in a crash report."""
 MOST_HELD = 20_000

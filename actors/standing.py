@@ -294,7 +294,6 @@ class Standing:
             What was kept.
         """
         kept = self.waiting.end(call_id)
-        batch = self.batch
         lost: tuple[str, int] | None = None
         for uuid, row, routed in kept:
             if routed is None:
@@ -306,17 +305,20 @@ class Standing:
                     self._lose(uuid, row, inputs, inputs.index(routed), poisoned)
                 if poisoned is not None or call_id not in self.calls.states:
                     lost = (uuid, row.n)  # as in `take`
-            known = len(batch.arrived)
-            batch.messages[known:] = [each for each in batch.messages[known:] if each.sequence > told]
-            batch.arrived.extend([row.at_ms] * (len(batch.messages) - known))
+            self._leave_out(told, row)
         if kept and call_id in self.calls.states:
             uuid, row, _ = kept[-1]
-            known = len(batch.arrived)
             self._finish(uuid, row, call_id, row.at_ms, lost == (uuid, row.n))
-            batch.messages[known:] = [each for each in batch.messages[known:] if each.sequence > told]
-            batch.arrived.extend([row.at_ms] * (len(batch.messages) - known))
+            self._leave_out(told, row)
         self.resumed = True
         return kept
+
+    def _leave_out(self, told: int, row: Row) -> None:
+        """Of the messages that a kept row made just now, those up to this sequence were made before."""
+        batch = self.batch
+        known = len(batch.arrived)
+        batch.messages[known:] = [each for each in batch.messages[known:] if each.sequence > told]
+        batch.arrived.extend([row.at_ms] * (len(batch.messages) - known))
 
     # --- after a death ------------------------------------------------------------------------------------------------
 

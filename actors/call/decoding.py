@@ -1,8 +1,8 @@
 """Frames decoded: the raw bytes of one WebSocket message become an event, or nothing.
 
-`decode` gives one of the named tuples of `actors.call.events`, or None when the model has no use for the frame. Half of
-what Asterisk sends are ChannelVarset of variables that nobody asks for: they are dropped here, before any state is
-touched.
+`decode` gives one of the named tuples of `actors.call.events`, or None when the model has no use for the frame. Two
+fifths of what Asterisk sends are ChannelVarset of variables that nobody asks for: they are dropped here, before any
+state is touched.
 
 What is wrong with a frame is the peer's fault and a `DecodeError`; an event type that we have never heard of is no
 fault at all and becomes `UnknownEvent`, so that it can be counted.

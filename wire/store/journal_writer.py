@@ -376,7 +376,7 @@ class JournalWriter:
                 trusted = clean or boot_id == self._boot_id
                 if trusted:
                     self._mark(connection, clean=False)
-        except BaseException:
+        except BaseException:  # whatever it was, it goes on; the file must not stay open behind it
             connection.close()
             raise
         if not trusted:
