@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import orjson
 from pamqp import commands as amqp
 from pamqp.base import Frame
 
@@ -56,8 +57,15 @@ class Broker:
         """Bodies, as the consumer got them."""
         self.returned: set[str] = set()
         """Ids of messages that came back as unroutable before their consumer had them."""
+        self.redriven: set[str] = set()
+        """Ids of messages that were parked, and not yet had by their consumer, when all of these were offered again."""
         self._taken: set[str] = set()
         self._wire: Wire | None = None
+
+    def redrives(self, ids: Iterable[str]) -> None:
+        """All that is parked is offered again."""
+        had = {orjson.loads(body)["message_id"] for body in self.received}
+        self.redriven.update(set(ids) - had)
 
     # --- its faults ---------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ def verdict(
     server: str,
     returned: Collection[str] = (),
     damage: Damage = Damage.NONE,
+    redriven: Collection[str] = (),
 ) -> list[str]:
     """All violations.
 
@@ -58,9 +59,10 @@ def verdict(
         replayed: bodies of the messages that a replay of the exported journal gives.
         links: what went over the wire of the PBX.
         server: the PBX's name.
-        returned: ids of messages that came back as unroutable for a time: order is promised among the others, and among
-            these.
+        returned: ids of messages that came back as unroutable for a time: order is promised among the others.
         damage: what cannot be asked for.
+        redriven: ids of those that were parked, and that the consumer had not got when all that was parked was offered
+            again: order is promised among these.
     """
     streams, doubtful = consumed(bodies)
     replayed_streams, _ = consumed(replayed)
@@ -70,7 +72,7 @@ def verdict(
         # journal's rows too, no copy of it is left. What was never returned goes in order, and is lost at the end only.
         wrong += without_hole(streams)
     if damage is not Damage.BOTH:
-        wrong += doubtful + in_order(streams, returned)
+        wrong += doubtful + in_order(streams, returned, redriven)
     if damage is Damage.NONE:
         wrong += as_replayed(streams, replayed_streams) + ended(streams)
     wrong += received(links, rows)
@@ -135,19 +137,21 @@ def without_hole(streams: Streams) -> list[str]:
     return wrong
 
 
-def in_order(streams: Streams, returned: Collection[str] = ()) -> list[str]:
+def in_order(streams: Streams, returned: Collection[str] = (), redriven: Collection[str] = ()) -> list[str]:
     """Each sequence once, and after the one before it.
 
     Args:
         streams: what the consumer has.
-        returned: ids of messages that were unroutable for a time: they come later than their place, in order.
+        returned: ids of messages that were unroutable for a time: they may come later than their place. One whose
+            parking did not get to the disk goes as if it had never come back, perhaps before one that is parked.
+        redriven: ids of those that came late since they were parked: in order.
     """
     wrong = []
     for stream, messages in streams.items():
         counts = Counter(message["sequence"] for message in messages)
         doubled = [f"sequence {each} came under {count} message ids" for each, count in counts.items() if count > 1]
         wrong += [f"{stream}: {sentence}" for sentence in doubled]
-        late = [message["sequence"] for message in messages if message["message_id"] in returned]
+        late = [message["sequence"] for message in messages if message["message_id"] in redriven]
         others = [message["sequence"] for message in messages if message["message_id"] not in returned]
         for sequences in (others, late):
             if not doubled and sequences != sorted(sequences):

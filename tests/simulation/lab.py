@@ -492,8 +492,8 @@ class Lab:
         links = tuple(checker.Stretch(link.number, tuple(link.sent)) for link in self.pbx.links)
         replay = Replay(PBX, self.settings)
         replayed = [message.body for line in exported for message in replay.feed(line)]
-        bodies, returned = self.broker.received, self.broker.returned
-        wrong = self.wrong + checker.verdict(bodies, rows, replayed, links, PBX, returned, self.damage)
+        bodies, returned, redriven = self.broker.received, self.broker.returned, self.broker.redriven
+        wrong = self.wrong + checker.verdict(bodies, rows, replayed, links, PBX, returned, self.damage, redriven)
         wrong += self._memory()
         if self.damage is Damage.NONE:
             wrong += self._complaints()

@@ -426,8 +426,10 @@ class SwitchboardMachine(Machine):
 
     def redrive(self) -> None:
         """As `arimon-ctl outbox redrive`."""
+        parked = self.ledger.outbox.listing(rows=10_000, parked=True)
         with self.ledger.transaction():
             ids = self.ledger.outbox.unpark()
+        self.lab.broker.redrives(each.entry.message.message_id for each in parked)
         self.outgoing.handle(Unparked(tuple(ids)), self.lab.clock.now)
         self._set_offer_timer()
 
