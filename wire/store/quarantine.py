@@ -160,7 +160,7 @@ class Quarantine:
             n: Of the row.
             uuid: Of its journal; None is any.
         """
-        return self._select(f"n = ?1 AND (?2 IS NULL OR uuid = ?2) AND {_WAITING} ORDER BY id", (n, uuid))
+        return self._select(f"n = ? AND uuid = ifnull(?, uuid) AND {_WAITING} ORDER BY id", (n, uuid))
 
     def redriven_at(self, at: Position) -> list[Quarantined]:
         """The entries that were applied at the row of a redrive, by id."""
@@ -204,9 +204,9 @@ class Quarantine:
     def forget(self, position: Position) -> None:
         """No stored state is older than this: nothing up to here is folded again."""
         self._connection.execute(
-            f"DELETE FROM quarantine WHERE NOT ({_WAITING}) AND uuid = ?1 AND n <= ?2"  # noqa: S608
-            " AND (redriven_n IS NULL OR (redriven_uuid = ?1 AND redriven_n <= ?2))",
-            position,
+            f"DELETE FROM quarantine WHERE NOT ({_WAITING}) AND uuid = :uuid AND n <= :n"  # noqa: S608
+            " AND (redriven_n IS NULL OR (redriven_uuid = :uuid AND redriven_n <= :n))",
+            position._asdict(),
         )
 
     def count(self) -> int:

@@ -119,8 +119,9 @@ class Snapshots:
         after: str | None = None  # not "", which is a key like any other
         while True:
             found = self._connection.execute(
-                "SELECT key, blob FROM slice WHERE snapshot = ?1 AND (?2 IS NULL OR key > ?2) ORDER BY key LIMIT ?3",
-                (id, after, LOAD_SLICES),
+                "SELECT key, blob FROM slice WHERE snapshot = :id AND (:after IS NULL OR key > :after)"
+                " ORDER BY key LIMIT :rows",
+                {"id": id, "after": after, "rows": LOAD_SLICES},
             ).fetchall()
             if not found:
                 return
