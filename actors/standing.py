@@ -76,7 +76,7 @@ class Disagreement(NamedTuple):
     behind: list[str]
     """Streams whose numbers were set."""
     again: list[str]
-    """Calls that had ended, and are dismissed."""
+    """Calls that had ended: those that live again are dismissed, and those that are about to begin again will not."""
     ended: list[str]
     """Streams that have ended and whose calls are unknown, as they should be."""
 
@@ -350,6 +350,7 @@ class Standing:
         """
         own = f"pbx:{self._server}"
         found = Disagreement([], [], [])
+        pending = redrive.pending(self.world)
         mark = marks.pop(own, None)
         if self.world.sequence != (sequence := 0 if mark is None else mark.sequence):
             found.behind.append(own)
@@ -368,16 +369,18 @@ class Standing:
                 self._closed.add(call_id)
             elif call is None and mark.phase is Phase.OPEN:
                 self._unknown[call_id] = mark.sequence
-            elif call is not None and mark.phase is Phase.ENDED:
-                self._closed.add(call_id)
+            elif mark.phase is Phase.ENDED and (call is not None or call_id in pending):
+                found.again.append(call_id)
             elif mark.phase is Phase.ENDED:
                 found.ended.append(stream)
             elif call is not None and call.sequence != mark.sequence:
                 self.calls.replace(call_id, call.lived(mark.sequence, call.legs, call.life))
                 found.behind.append(stream)
         found.again.extend(call_id for call_id in self._closed if call_id in self.calls.states)
+        self._closed.update(found.again)
         for call_id in found.again:
-            self.calls.dismiss(call_id)
+            if call_id in self.calls.states:
+                self.calls.dismiss(call_id)
         if found.behind or found.again or self._unknown:
             self._log.error(
                 "switchboard.states_behind",

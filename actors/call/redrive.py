@@ -107,6 +107,12 @@ def has_ended(world: World, call_id: str) -> bool:
     return call_id not in world.correlation.calls
 
 
+def pending(world: World) -> frozenset[str]:
+    """Calls that are yet to begin, if they do: a pending channel gives its id to the call that it begins."""
+    groups = world.correlation.groups
+    return frozenset(member for leader, group in groups.items() for member in (leader, *group.members))
+
+
 def too_late(routed: Routed) -> Unexpected:
     """Report an input for a call that has ended already."""
     kind = type(routed.input.body).__name__

@@ -1,6 +1,7 @@
 """The fold goes on where it stood, whatever became of process, disk and journal."""
 
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ RECORDING = "07_dtmf_during_call"
 class Bench:
     """A journal with one recording, and folds of it one after the other on the same ledger."""
 
-    def __init__(self, folder: Path, disk: Disk) -> None:
+    def __init__(self, folder: Path, disk: Disk, recording: str = RECORDING) -> None:
         self.folder = folder
         self.disk = disk
         self.log = Log()
@@ -38,10 +39,30 @@ class Bench:
         self.settings = Settings.model_validate(
             {"pbx": [{"name": "pbx1"}], "journal": {"segment_bytes": 65536}, "switchboard": {"snapshot_rows": 100}}
         )
-        self.journal = DrivenJournal(folder / "journal", self.settings.journal, lambda uuid, n: None)
-        self.journal.begin()
-        self.frames = list(recordings.frames(RECORDING))
+        self.begin_journal()
+        self.frames = list(recordings.frames(recording))
         self.append(self.frames)
+        self.begin()
+
+    def begin_journal(self) -> None:
+        """The journal's process starts, on another boot of the host."""
+        self.journal = DrivenJournal(
+            self.folder / "journal", self.settings.journal, lambda uuid, n: None, boot_id=f"boot at {self.now_ms}"
+        )
+        self.journal.begin()
+
+    def cut(self, rows: int) -> None:
+        """The host loses its power, and all but these first rows of the journal; what runs is started again."""
+        self.die()
+        self.journal.die()
+        for segment in list_segments(self.folder / "journal")[0]:
+            connection = sqlite3.connect(segment.path)
+            connection.execute("DELETE FROM row WHERE n > ?", (rows,))
+            connection.commit()
+            connection.close()
+        self.now_ms += 1
+        self.begin_journal()
+        assert self.journal.drive()
         self.begin()
 
     def append(self, frames: list[bytes]) -> None:
@@ -89,10 +110,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
     disk = Disk(tmp_path, Counter())
     with installed(disk, random.Random(1)):
-        made = Bench(tmp_path, disk)
+        made = Bench(tmp_path, disk, getattr(request, "param", RECORDING))
         yield made
         made.die()
         made.journal.die()
@@ -256,8 +277,7 @@ def test_numbers_go_on_where_folded_rows_are_gone(bench: Bench) -> None:
     # The journal is gone altogether, and begins anew with what comes now.
     for segment in list_segments(bench.folder / "journal")[0]:
         segment.path.unlink()
-    bench.journal = DrivenJournal(bench.folder / "journal", bench.settings.journal, lambda uuid, n: None)
-    bench.journal.begin()
+    bench.begin_journal()
     bench.begin()
     bench.append(bench.frames[60:])
     bench.fold()
@@ -266,4 +286,26 @@ def test_numbers_go_on_where_folded_rows_are_gone(bench: Bench) -> None:
     sequences = Counter((message.stream, message.sequence) for message in found)
     assert set(sequences.values()) == {1}
     assert len(found) > len(before)
+    assert "switchboard.states_behind" in bench.log.told
+
+
+@pytest.mark.parametrize("bench", ["15_click_to_call"], indirect=True)
+def test_a_call_that_ended_in_rows_that_are_gone_does_not_begin_again(bench: Bench) -> None:
+    """Not from the channel that was yet to begin it either, and whichever process folds what comes of that."""
+    bench.fold()
+    before = bench.published()
+    assert before[-1].operation == "finished-call"
+    bench.cut(4)
+    assert bench.calls.states == {}
+    bench.append(bench.frames[4:40])
+    bench.fold()
+    bench.folding.begin_snapshot()
+    while bench.folding.snapshot():
+        pass
+    bench.die()
+    bench.begin()
+    bench.append(bench.frames[40:])
+    bench.fold()
+    assert bench.published() == before
+    assert bench.log.told.count("switchboard.journal_short") == 1
     assert "switchboard.states_behind" in bench.log.told
