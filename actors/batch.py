@@ -19,6 +19,8 @@ class Batch:
     rows: int = 0
     at_ms: int = 0
     """When we had the last of them, Unix milliseconds."""
+    latest_ms: int = 0
+    """The latest of their times: another, where the clock was set back."""
     messages: list[OutboundMessage] = field(default_factory=list)
     arrived: list[int] = field(default_factory=list)
     """As in `Committed`; those of the row under way have none yet."""
@@ -37,6 +39,7 @@ class Batch:
         self.rows += 1
         self.arrived.extend([row.at_ms] * (len(self.messages) - len(self.arrived)))
         self.position, self.at_ms = Position(uuid, row.n), row.at_ms
+        self.latest_ms = max(self.latest_ms, row.at_ms)
 
     def committed(self, entries: list[Entry]) -> "Committed":
         """All of it is on disk.

@@ -34,6 +34,7 @@ from wire.store.bell import Bell
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader, JournalWriter
 from wire.store.row import Kind, Position
+from wire.store.segment import list_segments
 
 RECOVERY = Place("recovery", None)
 
@@ -244,7 +245,8 @@ def last_heard_ms(directory: Path, dead_after: float) -> int | None:
     finally:
         reader.close()
     if read is None:
-        return None
+        kept, _ = list_segments(directory)
+        return kept[-1].begun_ms if kept else None  # its first row, which is gone
     row = read.rows[0]
     if row.kind == Kind.SNAPSHOT and (heard_ms := orjson.loads(row.body).get("heard_ms")) is not None:
         return min(int(heard_ms), row.at_ms)

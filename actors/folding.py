@@ -72,6 +72,8 @@ class Folding:
         self._singly = 0
         """Rows that are yet to be taken singly."""
         self._since_snapshot = 0
+        self._latest_ms = 0
+        """The latest time of a row since the last snapshot was begun."""
         self._snapshot: Iterator[None] | None = None
         self._ended: set[str] = set()
         """Streams that have ended since the last complete snapshot."""
@@ -155,6 +157,7 @@ class Folding:
             if batch is None or not rows:
                 # Rows that were folded are gone. What the journal still has was folded; go on behind the checkpoint.
                 self._log.error("switchboard.journal_short", checkpoint=str(checkpoint), position=str(position))
+                self._standing.miss(checkpoint.n, self._ledger.latest_ms())
                 return
             aside = self._ledger.quarantine.keys(batch.uuid, rows[0].n - 1, rows[-1].n)
             for row in rows:
@@ -250,7 +253,7 @@ class Folding:
         entries: list[Entry] = []
         try:
             with self._ledger.transaction():
-                self._ledger.move(batch.position, now_ms)
+                self._ledger.move(batch.position, batch.latest_ms)
                 entries = self._ledger.outbox.add(batch.messages, now_ms)
                 self._ledger.quarantine.add(batch.suspects, now_ms)
                 self._ledger.quarantine.settle(batch.attempts, now_ms)
@@ -268,6 +271,7 @@ class Folding:
         self._standing.batch = Batch()
         self._singly = max(0, self._singly - batch.rows)
         self._since_snapshot += batch.rows
+        self._latest_ms = max(self._latest_ms, batch.latest_ms)
         if self._standing.resumed or (self._snapshot is None and self._since_snapshot >= self._snapshot_rows()):
             self._standing.resumed = False
             self.begin_snapshot()
@@ -320,7 +324,7 @@ class Folding:
         """Store the state at the checkpoint, if there is anything new; `snapshot` does it."""
         # What waits for the disk is in the state, and not behind the checkpoint.
         if self.position is not None and self._since_snapshot and not self._uncommitted:
-            self._since_snapshot = 0
+            self._since_snapshot = self._latest_ms = 0
             standing = self._standing
             standing.forget_ended()
             # Immutable values: this copy is all calls at this row, however long it takes to write.
@@ -357,5 +361,6 @@ class Folding:
             kept = ledger.quarantine.calls() | self._standing.over
             forgotten = ended - {stream_of(call_id) for call_id in kept}
             ledger.marks.forget(forgotten)
+            ledger.forget_times(self._latest_ms)
             ledger.quarantine.forget(ledger.snapshots.complete_ones()[-1].position)
         self._ended -= forgotten

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from actors.batch import Batch
-from actors.call import redrive, world
+from actors.call import recovery, redrive, world
 from actors.call.discreet import traceback_shown, words_shown
 from actors.call.host import ENDS, Folded, degrade, overdue
 from actors.call.inputs import Routed
@@ -333,6 +333,15 @@ class Standing:
         absent = {call_id for call_id in self.world.correlation.calls if call_id not in self.calls.states}
         self.over = {call_id for call_id in absent if stream_of(call_id) in ended}
         self._maimed = (absent - self.over) & set(aside)
+
+    def miss(self, n: int, latest_ms: int | None) -> None:
+        """Rows that were folded are gone: what comes next is of another journal, and the gap before it covers them.
+
+        Args:
+            n: the last of them.
+            latest_ms: the latest of their times, Unix milliseconds; None if nobody can say.
+        """
+        self.world = self.world._replace(watch=recovery.missed(self.world.watch, n, latest_ms))
 
     def forget_ended(self) -> None:
         """Nothing more can come of calls that the world has forgotten."""

@@ -212,10 +212,11 @@ def link_up(
         if anew:
             # The old journal went on for nobody knows how long.
             gap = gap._replace(reason=JOURNAL_LOST)
-    elif was_up:
+    elif was_up or anew:
         heard_ms = told.get("last_row_ms")
         if anew or heard_ms is None:
-            gap = Gap(max(watch.heard_ms or 0, heard_ms or 0), None, JOURNAL_LOST if anew else KILLED)
+            from_ms = max(watch.heard_ms or 0, heard_ms or 0) or watch.seen_ms
+            gap = Gap(from_ms, None, JOURNAL_LOST if anew else KILLED)
         else:
             gap = Gap(heard_ms, None, KILLED)
     else:
@@ -257,6 +258,17 @@ def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[st
     seen_ms = max(row.at_ms, to_ms)
     watch = _looked_away(watch)._replace(n=row.n, seen_ms=seen_ms, heard_ms=seen_ms, gap=gap)
     return watch._replace(silent=_doubted(watch, correlation.channels))
+
+
+def missed(watch: Watch, n: int, latest_ms: int | None) -> Watch:
+    """Rows that were folded are gone from the journal: the gap that the next one begins with covers their times.
+
+    Args:
+        watch: the state before them.
+        n: the last of them.
+        latest_ms: the latest of their times, Unix milliseconds; None if nobody can say.
+    """
+    return watch._replace(n=max(watch.n, n), seen_ms=max(watch.seen_ms or 0, latest_ms or 0) or None)
 
 
 def _looked_away(watch: Watch) -> Watch:

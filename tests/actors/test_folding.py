@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from actors.call.envelope import rfc3339
 from actors.folding import Folding
 from conf.settings import Call as CallSettings
 from conf.settings import Settings, Switchboard
@@ -31,16 +32,22 @@ RECORDING = "07_dtmf_during_call"
 class Bench:
     """A journal with one recording, and folds of it one after the other on the same ledger."""
 
-    def __init__(self, folder: Path, disk: Disk, recording: str = RECORDING) -> None:
+    def __init__(
+        self, folder: Path, disk: Disk, recording: str | None = RECORDING, synchronous: str = "normal"
+    ) -> None:
         self.folder = folder
         self.disk = disk
         self.log = Log()
         self.now_ms = 5_000
         self.settings = Settings.model_validate(
-            {"pbx": [{"name": "pbx1"}], "journal": {"segment_bytes": 65536}, "switchboard": {"snapshot_rows": 100}}
+            {
+                "pbx": [{"name": "pbx1"}],
+                "journal": {"segment_bytes": 65536, "synchronous": synchronous},
+                "switchboard": {"snapshot_rows": 100},
+            }
         )
         self.begin_journal()
-        self.frames = list(recordings.frames(recording))
+        self.frames = [] if recording is None else list(recordings.frames(recording))
         self.append(self.frames)
         self.begin()
 
@@ -64,6 +71,11 @@ class Bench:
         self.begin_journal()
         assert self.journal.drive()
         self.begin()
+
+    def row(self, kind: Kind, at_ms: int, body: dict[str, Any]) -> None:
+        """A row comes."""
+        self.journal.append(kind, at_ms, orjson.dumps(body))
+        assert self.journal.drive()
 
     def append(self, frames: list[bytes]) -> None:
         """Rows come, one by one."""
@@ -113,7 +125,7 @@ class Bench:
 def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
     disk = Disk(tmp_path, Counter())
     with installed(disk, random.Random(1)):
-        made = Bench(tmp_path, disk, getattr(request, "param", RECORDING))
+        made = Bench(tmp_path, disk, *getattr(request, "param", ()))
         yield made
         made.die()
         made.journal.die()
@@ -289,7 +301,7 @@ def test_numbers_go_on_where_folded_rows_are_gone(bench: Bench) -> None:
     assert "switchboard.states_behind" in bench.log.told
 
 
-@pytest.mark.parametrize("bench", ["15_click_to_call"], indirect=True)
+@pytest.mark.parametrize("bench", [("15_click_to_call",)], indirect=True)
 def test_a_call_that_ended_in_rows_that_are_gone_does_not_begin_again(bench: Bench) -> None:
     """Not from the channel that was yet to begin it either, and whichever process folds what comes of that."""
     bench.fold()
@@ -309,3 +321,31 @@ def test_a_call_that_ended_in_rows_that_are_gone_does_not_begin_again(bench: Ben
     assert bench.published() == before
     assert bench.log.told.count("switchboard.journal_short") == 1
     assert "switchboard.states_behind" in bench.log.told
+
+
+@pytest.mark.parametrize("bench", [(None, "full")], indirect=True)
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_gap_covers_what_was_folded_before_the_clock_was_set_back(bench: Bench, left: int, stored: bool) -> None:
+    """Where the rows are gone the ledger knows their times: those that a refold needs, and no older ones."""
+    if stored:
+        bench.row(Kind.OPERATOR, 90_000, {"command": "drop"})
+    up = {"generation": 1, "app": "arimon", "last_row_ms": None}
+    down = {"reason": "closed", "detail": "", "last_data_ms": None, "behind_ms": 0}
+    bench.row(Kind.LINK_UP, 10_000, up)
+    bench.fold()
+    if stored:
+        bench.folding.begin_snapshot()
+        while bench.folding.snapshot():
+            pass
+    bench.row(Kind.LINK_DOWN, 50_000, down)
+    bench.row(Kind.LINK_UP, 50_100, up)
+    bench.row(Kind.OPERATOR, 20_000, {"command": "drop"})
+    bench.fold()
+    bench.cut(left)
+    bench.row(Kind.LINK_UP, 21_000, up | {"last_row_ms": 10_000})
+    bench.row(Kind.LINK_DOWN, 22_000, down)
+    bench.fold()
+    [gap] = [message.body for message in bench.published() if message.operation == "monitoring-gap"]
+    told = orjson.loads(gap)["data"]
+    assert (told["reason"], told["from"], told["to"]) == ("journal-lost", rfc3339(10_000), rfc3339(50_100))

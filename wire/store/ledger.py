@@ -5,7 +5,7 @@
     ledger = Ledger(path)
     opened = ledger.open()                        # in the process that uses it: takes the lock, sets damage aside
     with ledger.transaction():                    # all of it or nothing
-        ledger.move(Position(uuid, n), now_ms)
+        ledger.move(Position(uuid, n), row_ms)
         entries = ledger.outbox.add(messages, now_ms)
         ledger.quarantine.add(suspects, now_ms)
     offers.handle(Added(tuple(entries)), monotonic_ms)
@@ -57,7 +57,7 @@ SCHEMA = Schema(
             one INTEGER PRIMARY KEY CHECK (one = 1),
             uuid TEXT,                -- null until something was folded
             n INTEGER NOT NULL,
-            moved_ms INTEGER,
+            moved_ms INTEGER,          -- see Ledger.latest_ms
             attempts INTEGER NOT NULL, -- starts that found it here
             row_uuid TEXT,            -- the row being tried in single steps
             row_n INTEGER,
@@ -181,14 +181,35 @@ class Ledger:
         uuid, n = self._connection.execute("SELECT uuid, n FROM checkpoint").fetchone()
         return None if uuid is None else Position(uuid, n)
 
-    def move(self, position: Position, now_ms: int) -> None:
-        """Move the checkpoint; within a transaction. What was counted against the old one is forgotten."""
+    def move(self, position: Position, latest_ms: int) -> None:
+        """Move the checkpoint; within a transaction. What was counted against the old one is forgotten.
+
+        Args:
+            position: Where to.
+            latest_ms: The latest time of the rows passed, Unix milliseconds.
+        """
         self._connection.execute(
-            "UPDATE checkpoint SET uuid = ?, n = ?, moved_ms = ?, attempts = 0,"
+            "UPDATE checkpoint SET uuid = ?, n = ?, moved_ms = max(coalesce(moved_ms, 0), ?), attempts = 0,"
             " row_uuid = NULL, row_n = NULL, row_begun = 0",
-            (*position, now_ms),
+            (*position, latest_ms),
         )
         self._attempt = self._trying = None
+
+    def latest_ms(self) -> int | None:
+        """The latest time of the rows that a refold needs: where they are gone, nobody else can say it any more.
+
+        Not that of the checkpoint's row, where the host's clock was set back.
+        """
+        found: int | None = self._connection.execute("SELECT moved_ms FROM checkpoint").fetchone()[0]
+        return found
+
+    def forget_times(self, latest_ms: int) -> None:
+        """A refold begins later than it did; within a transaction.
+
+        Args:
+            latest_ms: The latest time of the rows that it needs now, Unix milliseconds.
+        """
+        self._connection.execute("UPDATE checkpoint SET moved_ms = ?", (latest_ms,))
 
     def begin_attempt(self) -> int:
         """Count a start. Asked again since the disk refused, it counts no second one.

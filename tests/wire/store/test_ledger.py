@@ -118,6 +118,18 @@ def test_starts_are_counted_until_the_checkpoint_moves(ledger: Ledger, path: Pat
     assert [*counts, again(ledger, path).begin_attempt()] == [1, 2, 3, 1]
 
 
+def test_the_latest_time_is_kept_where_the_clock_was_set_back(ledger: Ledger, path: Path) -> None:
+    """Of the rows that a refold needs, over deaths."""
+    assert ledger.latest_ms() is None
+    for n, at_ms in ((1, 50), (2, 90), (3, 20)):
+        with ledger.transaction():
+            ledger.move(Position("j", n), at_ms)
+    assert again(ledger, path).latest_ms() == 90
+    with ledger.transaction():
+        ledger.forget_times(20)
+    assert ledger.latest_ms() == 20
+
+
 def test_deaths_of_a_row_are_counted(ledger: Ledger, path: Path) -> None:
     """begin_row tells how often this row was begun without getting past it; another row begins at 0."""
     seven, eight = Position("j", 7), Position("j", 8)
