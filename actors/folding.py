@@ -161,10 +161,10 @@ class Folding:
                 return
             aside = self._ledger.quarantine.keys(batch.uuid, rows[0].n - 1, rows[-1].n)
             for row in rows:
-                if redrive.ordered(row) is None:
+                if (order := redrive.ordered(row)) is None:
                     self._standing.row(batch.uuid, row, aside)
                 else:
-                    self._redrive.carry_out_again(row, Position(batch.uuid, row.n))
+                    self._redrive.carry_out_again(order, row, Position(batch.uuid, row.n))
                 self._since_snapshot += 1
                 position = Position(batch.uuid, row.n)
                 yield

@@ -293,10 +293,7 @@ class Inspector(api.Backend):
             raise api.NotFound(f"row {n} of {name} is not in quarantine")
         if others := [kind for kind in found["kinds"] if kind != Kind.FRAME]:
             raise api.Refused(f"a row of kind {others[0]} was true at its time only: reconcile tells what is true now")
-        order = uuid4().hex
-        for journal in found["journals"]:
-            command = redrive.command(redrive.Order(order, journal, n))
-            await self._monitor.ask(Place("connection", name), "operate", command=command)
+        order = await self._order(name, n, found["journals"], "redrive")
         until = asyncio.get_running_loop().time() + REDRIVE_SECONDS - 1
         while asyncio.get_running_loop().time() < until:
             done = await self._monitor.ask(switchboard, "redriven", order=order)
@@ -311,10 +308,25 @@ class Inspector(api.Backend):
 
     async def quarantine_drop(self, pbx: str, n: int) -> api.Done:
         [name] = self._names(pbx)
-        dropped = await self._monitor.ask(Place("switchboard", name), "quarantine_drop", n=n)
-        if not dropped:
+        switchboard = Place("switchboard", name)
+        found = await self._monitor.ask(switchboard, "redrivable", n=n)
+        if not found["entries"]:
             raise api.NotFound(f"row {n} of {name} is not in quarantine")
-        return {"done": f"row {n} of {name} is forgotten; the journal keeps it for as long as its segment"}
+        await self._order(name, n, found["journals"], "drop")
+        until = asyncio.get_running_loop().time() + REDRIVE_SECONDS - 1
+        while asyncio.get_running_loop().time() < until:
+            if not (await self._monitor.ask(switchboard, "redrivable", n=n))["entries"]:
+                return {"done": f"row {n} of {name} is forgotten; the journal keeps it for as long as its segment"}
+            await asyncio.sleep(_LOOK_EVERY)
+        raise api.Unanswered(f"the order to drop row {n} of {name} is journalled, and not folded yet")
+
+    async def _order(self, pbx: str, n: int, journals: list[str], command: redrive.Command) -> str:
+        """Journal an operator's order about a row, of each journal that it may be of; returns its id."""
+        order = uuid4().hex
+        for journal in journals:
+            told = redrive.command(redrive.Order(order, journal, n, command))
+            await self._monitor.ask(Place("connection", pbx), "operate", command=told)
+        return order
 
     async def config(self) -> dict[str, Any]:
         shown: dict[str, Any] = yaml.safe_load(show(self._settings))

@@ -1,7 +1,7 @@
-"""Rows that were set aside are applied once more, by an order in the journal, on the ledger that keeps them.
+"""Rows that were set aside are applied once more, or dropped, as an order in the journal says, on the ledger's entries.
 
-What applying means stands in actors.call.redrive, which is pure. Here is what the ledger adds: which entries an order
-means, what became of each, and that a refold applies what was applied then, and nothing else.
+What that means stands in actors.call.redrive, which is pure. Here is what the ledger adds: which entries an order
+means, what became of each, and that a refold applies and drops what was applied and dropped then, and nothing else.
 """
 
 from actors.call import redrive
@@ -33,7 +33,7 @@ class Redrive:
         self._log = log
 
     def carry_out(self, order: Order, row: Row, at: Position) -> None:
-        """Apply what was set aside once more; what fails again stays where it is.
+        """Apply what was set aside once more, or drop it; what fails again stays where it is.
 
         Args:
             order: what is meant.
@@ -43,6 +43,10 @@ class Redrive:
         Raises:
             StoreUnusable: the disk refuses to say what is in quarantine, and nothing was changed.
         """
+        if order.command == "drop":
+            dropped = self._drop(order, row, at)
+            self._standing.batch.attempts += [Attempt(each.id, order.id, at, None, dropped=True) for each in dropped]
+            return
         for each, aside, told in self._entries(order):
             error: str | None = None
             trace = ""
@@ -54,8 +58,11 @@ class Redrive:
                 error, trace = words_shown(repr(problem), self._settings), traceback_shown(problem, self._settings)
             self._standing.batch.attempts.append(Attempt(each.id, order.id, at, error, trace))
 
-    def carry_out_again(self, row: Row, at: Position) -> None:
-        """A refold is at an order: apply what was applied then, and nothing else."""
+    def carry_out_again(self, order: Order, row: Row, at: Position) -> None:
+        """A refold is at an order: apply or drop what was applied or dropped then, and nothing else."""
+        if order.command == "drop":
+            self._drop(at, row, at)
+            return
         for each, aside, told in self._entries(at):
             try:
                 self._apply(each, aside, told, row)
@@ -73,18 +80,32 @@ class Redrive:
         row, and the last sequence of its call. All that is read: what follows cannot fail because of a disk."""
         ledger = self._ledger
         with translated(ledger.path):
-            if isinstance(wanted, Position):
-                found = ledger.quarantine.redriven_at(wanted)
-            else:
-                found = ledger.quarantine.find(wanted.n, wanted.uuid)
             return [
                 (
                     each,
                     ledger.quarantine.keys(each.uuid, each.row.n - 1, each.row.n),
                     ledger.marks.of(stream_of(each.call_id or "")),
                 )
-                for each in found
+                for each in self._found(wanted)
             ]
+
+    def _found(self, wanted: Order | Position) -> list[Quarantined]:
+        quarantine = self._ledger.quarantine
+        return quarantine.settled_at(wanted) if isinstance(wanted, Position) else quarantine.find(wanted.n, wanted.uuid)
+
+    def _drop(self, wanted: Order | Position, row: Row, at: Position) -> list[Quarantined]:
+        """Drop the entries that an order means, or that were dropped at one; what is needed is read before all else.
+
+        A call of which nothing waits any more ends, if it is over for the PBX.
+        """
+        ledger = self._ledger
+        with translated(ledger.path):
+            found = self._found(wanted)
+            ids = {each.id for each in found}
+            ends = [each for each in found if each.call_id and not ledger.quarantine.waits(each.call_id, at, ids)]
+        for each in ends:
+            self._standing.give_up(each.call_id or "", row.n, each.row.at_ms)
+        return found
 
     def _apply(self, each: Quarantined, aside: Aside, told: int, row: Row) -> None:
         standing, call_id = self._standing, each.call_id

@@ -180,10 +180,29 @@ class Standing:
                 if not is_lost:
                     self._lose(uuid, row, rest, index, poisoned)
                 return
+        self._dismiss(call_id)  # it never heard of a channel, and so has said nothing
+
+    def _dismiss(self, call_id: str) -> None:
+        """Forget a call that is over, if it lives on."""
         if call_id in self.calls.states:
-            self.calls.dismiss(call_id)  # it never heard of a channel, and so has said nothing
+            self.calls.dismiss(call_id)
             self._maimed.discard(call_id)
             self.batch.ended.append(stream_of(call_id))
+
+    def give_up(self, call_id: str, n: int, at_ms: int) -> None:
+        """All that was set aside of a call is dropped: if it is over for the PBX, it ends now, however.
+
+        Args:
+            call_id: the call.
+            n: the order's row.
+            at_ms: time of the row that was dropped, Unix milliseconds.
+        """
+        call = self.calls.states.get(call_id)
+        if call is None or call_id in self.waiting or not redrive.has_ended(self.world, call_id):
+            return
+        if any(self._deliver(routed) is not None for routed in overdue(call, n, at_ms)):
+            self.batch.unexpected.append(redrive.given_up(call_id))
+        self._dismiss(call_id)
 
     def _deliver(self, routed: Routed) -> "Poisoned | None":
         """Give an input to its call; what it came to if the call could not take it."""

@@ -266,6 +266,9 @@ class SwitchboardActor(ProcessActor):
         for suspect in done.suspects:
             self._tell_set_aside(suspect)
         for attempt in done.attempts:
+            if attempt.dropped:
+                self.log.info("switchboard.row_dropped", n=attempt.at.n)
+                continue
             self.log.info("switchboard.row_redriven", n=attempt.at.n, applied=attempt.error is None,
                           error=attempt.error)  # fmt: skip
         self._count_unexpected(done.unexpected)
@@ -438,11 +441,6 @@ class SwitchboardActor(ProcessActor):
         self._outgoing.handle(Unparked(tuple(ids)), _monotonic_ms())
         self._set_offer_timer()
         return len(ids)
-
-    def query_quarantine_drop(self, n: int) -> int:
-        """Forget row `n`, of all calls that could not take it; how many entries there were."""
-        with self._ledger.transaction():
-            return self._ledger.quarantine.drop(n, _now_ms())
 
     def query_kill_call(self, call_id: str) -> bool:
         """End a call's actor at once; its supervisor starts a successor. False if there is no such call."""

@@ -1,8 +1,8 @@
-"""A row that was set aside is applied once more, because an operator ordered it. Pure.
+"""A row that was set aside is applied once more, or forgotten, because an operator ordered it. Pure.
 
-The order is a row of the journal, `{"command": "redrive", "id": str, "uuid": str, "n": int}`, and takes effect where it
-stands there, in the daemon (`actors.folding`) as in `replay`. It names the row set aside and holds nothing of it: both
-keep what they set aside. What is applied, and to whom:
+The order is a row of the journal, `{"command": "redrive" | "drop", "id": str, "uuid": str, "n": int}`, and takes effect
+where it stands there, in the daemon (`actors.folding`) as in `replay`. It names the row set aside and holds nothing of
+it: both keep what they set aside. What is applied, and to whom:
 
 - What a call could not take is told to it again, if it is active: a late event. If it has ended, nobody can say any
   more what would have been different: `call-amended` says what it was not told.
@@ -11,10 +11,14 @@ keep what they set aside. What is applied, and to whom:
 - Anything else (a link that came or went, a look at the PBX) was true at its time only.
 
 All of an entry is applied, or nothing, and then it stays where it is (`NotApplied`).
+
+What is dropped is never applied any more. A call that is over for the PBX, and lives on only because its end is among
+what was set aside, ends when the last of it is dropped: as one whose end nobody saw, or, if it cannot take that either,
+without a word (`given_up`).
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -30,7 +34,7 @@ from conf.settings import Settings
 from wire.message import OutboundMessage
 from wire.store.row import Kind, Row
 
-COMMAND = "redrive"
+Command = Literal["redrive", "drop"]
 
 
 class Order(NamedTuple):
@@ -42,6 +46,7 @@ class Order(NamedTuple):
     """Journal of the row that was set aside."""
     n: int
     """That row."""
+    command: Command = "redrive"
 
 
 class NotApplied(Exception):
@@ -50,7 +55,7 @@ class NotApplied(Exception):
 
 def command(order: Order) -> dict[str, Any]:
     """An order, as its row has it."""
-    return {"command": COMMAND, **order._asdict()}
+    return order._asdict()
 
 
 def ordered(row: Row) -> Order | None:
@@ -62,8 +67,8 @@ def ordered(row: Row) -> Order | None:
     except orjson.JSONDecodeError:
         return None
     match told:
-        case {"command": "redrive", "id": str(id), "uuid": str(uuid), "n": int(n)}:
-            return Order(id, uuid, n)
+        case {"command": "redrive" | "drop" as what, "id": str(id), "uuid": str(uuid), "n": int(n)}:
+            return Order(id, uuid, n, what)
     return None
 
 
@@ -119,6 +124,13 @@ def too_late(routed: Routed) -> Unexpected:
     return Unexpected("call-is-over", kind, routed.call_id, "it ended without having been told of all its channels")
 
 
+def given_up(call_id: str) -> Unexpected:
+    """Report a call that is over and can take no end."""
+    return Unexpected(
+        "call-given-up", "ChannelEnded", call_id, "it took no end, and what was set aside of it is dropped"
+    )
+
+
 def amendment(
     inputs: Sequence[Routed], sequence: int, row: Row, server: str, settings: Settings
 ) -> tuple[OutboundMessage, ...]:
@@ -141,7 +153,7 @@ def amendment(
         sequence,
         server=server,
         settings=settings,
-        reason=COMMAND,
+        reason="redrive",
         row=first.input.n,
         amends={"events": told},
         timestamp_ms=first.input.at_ms,

@@ -9,9 +9,10 @@
 It is deterministic, byte for byte, and invents nothing at the end of the input: a call that has not ended is not
 finished.
 
-Rows of a journal are taken as the daemon takes them: one that raises is set aside, and applied once more where the
-journal has an operator's order for it (`redrive`). One that kills the process kills this one too. What is set aside is
-decided by the code that runs: a replay by another version than the one that published is another account.
+Rows of a journal are taken as the daemon takes them: one that raises is set aside, and applied once more, or forgotten,
+where the journal has an operator's order for it (`redrive`, `drop`). One that kills the process kills this one too.
+What is set aside is decided by the code that runs: a replay by another version than the one that published is another
+account.
 """
 
 from collections import Counter
@@ -111,7 +112,7 @@ class Replay:
     def _take_row(self, row: Row, n: int) -> list[OutboundMessage]:
         """Fold a row of a journal; what raises is set aside."""
         if (order := redrive.ordered(row)) is not None:
-            return self._redrive(order, row)
+            return self._redrive(order, row) if order.command == "redrive" else self._drop(order, row)
         try:
             done = step(self.world, row, self.settings)
         except Exception as problem:  # noqa: BLE001  # as the daemon does
@@ -184,9 +185,13 @@ class Replay:
                 return messages
             self.calls[call_id] = folded.call
             messages += folded.messages
+        self._dismiss(call_id)
+        return messages
+
+    def _dismiss(self, call_id: str) -> None:
+        """Forget a call that is over, however it came to that."""
         self._ended(self.calls.pop(call_id))
         self._maimed.discard(call_id)
-        return messages
 
     def _lose(self, row: Row, routed: Sequence[Routed], index: int, n: int, problem: Exception) -> None:
         """A call could not take one of a row's inputs: that and the rest of the row is set aside for it."""
@@ -237,6 +242,32 @@ class Replay:
             messages.extend(self._take(Step(self.world, [one], [], [], None), self.lines))
             if one.call_id not in self.calls:
                 break
+        return messages
+
+    def _drop(self, order: redrive.Order, row: Row) -> list[OutboundMessage]:
+        """Forget what was set aside."""
+        messages: list[OutboundMessage] = []
+        dropped = self._aside.pop(order.n, [])
+        waiting = {each.call_id for one in self._aside.values() for each in one}
+        for each in dropped:
+            if each.call_id is not None and each.call_id not in waiting:
+                messages += self._give_up(each.call_id, row.n, each.row.at_ms)
+        return messages
+
+    def _give_up(self, call_id: str, n: int, at_ms: int) -> list[OutboundMessage]:
+        """All that was set aside of a call is dropped: if it is over for the PBX, it ends now, however."""
+        if (call := self.calls.get(call_id)) is None or not redrive.has_ended(self.world, call_id):
+            return []
+        messages: list[OutboundMessage] = []
+        for one in host.overdue(call, n, at_ms):
+            try:
+                folded = host.fold(self.calls[call_id], one, self.server, self.settings)
+            except Exception:  # noqa: BLE001  # whatever it is: nothing will be tried any more
+                self.counts[f"unexpected:{redrive.given_up(call_id).what}"] += 1
+                break
+            self.calls[call_id] = folded.call
+            messages += folded.messages
+        self._dismiss(call_id)
         return messages
 
     def _reject(self, rejected: Rejected) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from actors.call import redrive
-from actors.call.redrive import Order
+from actors.call.redrive import Command, Order
 from actors.call.replay import Replay
 from actors.call_system import CallSystem
 from actors.folding import Folding
@@ -97,10 +97,10 @@ class Site:
         line = {"n": self.count, "at_ms": 1_795_000_000_000 + self.count, "kind": kind, "text": body.decode()}
         self.replayed.extend(self.replay.feed(orjson.dumps(line)))
 
-    def order(self, n: int) -> None:
-        """An operator orders a redrive."""
+    def order(self, n: int, command: Command = "redrive") -> None:
+        """An operator orders a redrive, or a drop."""
         [uuid] = {each.uuid for each in self.ledger.quarantine.find(n)}
-        self.row(Kind.OPERATOR, orjson.dumps(redrive.command(Order(f"order {self.count}", uuid, n))))
+        self.row(Kind.OPERATOR, orjson.dumps(redrive.command(Order(f"order {self.count}", uuid, n, command))))
 
     def fold(self) -> None:
         while self.folding.fold(lambda: True) is not None:

@@ -124,6 +124,30 @@ def redrive(settings: Settings, answers: Answers) -> tuple[api.Done, Monitor]:
     return asyncio.run(Inspector(monitor, settings).quarantine_redrive("pbx1", 7)), monitor
 
 
+def drop(settings: Settings, entries: list[int]) -> tuple[api.Done, Monitor]:
+    left = iter(entries)
+    answers = {"redrivable": lambda n: FOUND | {"entries": next(left)}, "operate": lambda command: "journalled"}
+    monitor = Monitor(answers)
+    return asyncio.run(Inspector(monitor, settings).quarantine_drop("pbx1", 7)), monitor
+
+
+def test_a_drop_is_journalled_and_waited_for(settings: Settings) -> None:
+    """An order for each journal that has such a row; it is done when nothing of it waits any more."""
+    done, monitor = drop(settings, [3, 3, 2, 0])
+    assert done["done"].startswith("row 7 of pbx1 is forgotten")
+    commands = [arguments["command"] for _place, question, arguments in monitor.asked if question == "operate"]
+    assert [(each["command"], each["uuid"], each["n"]) for each in commands] == [("drop", "i", 7), ("drop", "j", 7)]
+
+
+def test_a_drop_that_came_to_nothing_says_why(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no such row, or it takes longer than anybody waits."""
+    monkeypatch.setattr(inspector, "REDRIVE_SECONDS", 1.2)
+    with pytest.raises(api.NotFound, match="not in quarantine"):
+        drop(settings, [0])
+    with pytest.raises(api.Unanswered, match="is journalled, and not folded yet"):
+        drop(settings, [3] * 100)
+
+
 def test_a_redrive_is_journalled_and_waited_for(settings: Settings) -> None:
     """An order for each journal that has such a row; it is done when every entry was tried."""
     tried = iter([0, 2, 3])

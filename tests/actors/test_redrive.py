@@ -1,4 +1,4 @@
-"""What was set aside is applied once more where the journal has an order for it, once, whatever dies meanwhile."""
+"""What was set aside is applied once more, or dropped, where the journal has an order for it, once, whatever dies."""
 
 from typing import Any
 
@@ -242,8 +242,9 @@ def test_what_was_dropped_is_not_folded_again(site: Site, monkeypatch: pytest.Mo
     """A row that killed the process would do it at every restart."""
     in_world.rows = {TYPED[0]}
     site.frames(0, TYPED[0])
-    with site.ledger.transaction():
-        assert site.ledger.quarantine.drop(TYPED[0], 5) == 1
+    site.order(TYPED[0], "drop")
+    site.fold()
+    assert site.waiting() == []
     in_world.mend()
     told = site.told()
     site.anew()
@@ -251,6 +252,72 @@ def test_what_was_dropped_is_not_folded_again(site: Site, monkeypatch: pytest.Mo
     assert "dtmf-received" not in told
     assert site.told()[: len(told)] == told
     assert site.log.told == []
+
+
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("ended", [False, True])
+def test_of_two_orders_the_first_counts(site: Site, in_call: Fault, ended: bool, dies: bool) -> None:
+    """Of a row that is dropped a redrive tells nothing, and what was applied cannot be dropped; in a replay too."""
+    site.frames(0, len(FRAMES) if ended else TYPED[1])
+    in_call.mend()
+    for n, orders in zip(TYPED, (["drop", "redrive", "drop"], ["redrive", "drop"]), strict=False):
+        for command in orders:
+            site.order(n, command)  # type: ignore[arg-type]
+    if dies:
+        while site.folding.fold(lambda: True) is not None:
+            site.anew()
+    site.fold()
+    assert not {each.row.n for each in site.waiting()} & set(TYPED[:2])
+    assert site.told().count("call-amended" if ended else "dtmf-received") == 1
+    if not ended:
+        site.frames(TYPED[1], len(FRAMES))
+    site.check()
+
+
+def test_a_ledger_that_is_lost_drops_again(site: Site, in_call: Fault) -> None:
+    """The order is a row of the journal: whoever folds it anew finds it there."""
+    site.frames(0, len(FRAMES))
+    for n in TYPED:
+        site.order(n, "drop")
+    site.fold()
+    told = site.told()
+    site.die()
+    for path in site.folder.glob("ledger.db*"):
+        path.unlink()
+    site.begin()
+    assert site.waiting() == []
+    site.fold()
+    assert site.waiting() == []
+    assert site.told() == told
+    site.check()
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("mended", [False, True])
+def test_a_call_that_waits_for_its_end_ends_when_that_is_dropped(
+    site: Site, in_call: Fault, mended: bool, stored: bool
+) -> None:
+    """As one whose end nobody saw, or without a word if it cannot take that either; a restart knows of it."""
+    first, last = TYPED[0], len(FRAMES)
+    in_call.rows = {first, *range(last - 5, last + 3)}
+    site.frames(0, last)
+    [call_id] = site.calls.states
+    aside = [each.row.n for each in site.waiting() if each.call_id == call_id]
+    for n in aside:
+        assert call_id in site.calls.states
+        if mended and n == aside[-1]:
+            in_call.mend()
+        site.order(n, "drop")
+        if stored:
+            site.snapshot()
+        site.fold()
+    for _ in range(2):
+        assert site.calls.states == {} == site.replay.calls
+        site.anew()
+    finished = [each for each in site.published() if each.call_id == call_id and each.operation == "finished-call"]
+    assert len(finished) == mended
+    assert (site.replay.counts["unexpected:call-given-up"] == 1) is not mended
+    site.check()
 
 
 def test_a_suspended_call_goes_on_when_it_is_redriven(site: Site, in_call: Fault) -> None:
@@ -304,7 +371,16 @@ def test_a_call_that_was_not_told_of_a_channel_does_not_begin_anew(
     site.check()
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"command":"drop"}', b'{"command":"redrive","id":1,"uuid":"x","n":1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b'{"command":"drop"}',
+        b'{"command":"redrive","id":1,"uuid":"x","n":1}',
+        b'{"command":"lose","id":"1","uuid":"x","n":1}',
+    ],
+)
 def test_other_rows_are_no_orders(body: bytes) -> None:
     """Whatever they hold."""
     assert redrive.ordered(Row(1, 1, Kind.OPERATOR, body)) is None

@@ -82,11 +82,12 @@ class Bugs:
                 known = len(product._standing.batch.attempts)
                 _carry_out(product, order, row, at)
                 for attempt in product._standing.batch.attempts[known:]:
-                    self._happened["redrive.applied" if attempt.error is None else "redrive.refused"] += 1
+                    applied = "redrive.applied" if attempt.error is None else "redrive.refused"
+                    self._happened["dropped" if attempt.dropped else applied] += 1
 
-        def carry_out_again(product: Redrive, row: Row, at: Any) -> None:
+        def carry_out_again(product: Redrive, order: Any, row: Row, at: Any) -> None:
             with self._order(MENDED):
-                _carry_out_again(product, row, at)
+                _carry_out_again(product, order, row, at)
 
         def redriven(product: Replay, order: Any, row: Row) -> Any:
             with self._order(order.id):

@@ -357,24 +357,21 @@ class Lab:
 
     def order(self, is_mended: bool, which: int) -> None:
         """As `arimon-ctl quarantine redrive`, of one of the entries that wait."""
-
-        def ordered(_switchboard: SwitchboardMachine, entry: Quarantined) -> None:
-            connection = self.machines.get(CONNECTION)
-            if isinstance(connection, ConnectionMachine):
-                self.happened["redrive.ordered"] += 1
-                name = f"{bugs.MENDED if is_mended else 'as-before'}-{self.clock.now}"
-                connection.operate(redrive.command(redrive.Order(name, entry.uuid, entry.row.n)))
-
-        self._quarantined(which, ordered)
+        self._order("redrive", bugs.MENDED if is_mended else "as-before", which)
 
     def drop(self, which: int) -> None:
         """As `arimon-ctl quarantine drop`, of one of the entries that wait."""
+        self._order("drop", "drop", which)
 
-        def dropped(switchboard: SwitchboardMachine, entry: Quarantined) -> None:
-            with switchboard.ledger.transaction():
-                self.happened["dropped"] += switchboard.ledger.quarantine.drop(entry.row.n, self.clock.wall)
+    def _order(self, command: redrive.Command, name: str, which: int) -> None:
+        def ordered(_switchboard: SwitchboardMachine, entry: Quarantined) -> None:
+            connection = self.machines.get(CONNECTION)
+            if isinstance(connection, ConnectionMachine):
+                self.happened[f"{command}.ordered"] += 1
+                order = redrive.Order(f"{name}-{self.clock.now}", entry.uuid, entry.row.n, command)
+                connection.operate(redrive.command(order))
 
-        self._quarantined(which, dropped)
+        self._quarantined(which, ordered)
 
     def _quarantined(self, which: int, action: Callable[[SwitchboardMachine, Quarantined], None]) -> None:
         """Have the Switchboard, which may die of it, do something with an entry; nothing if its disk refuses."""

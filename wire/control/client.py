@@ -47,7 +47,7 @@ RECONCILE_SECONDS = 50.0
 """Longest wait for a reconciliation, above the daemon's own limit."""
 
 REDRIVE_SECONDS = 25.0
-"""The same of a redrive."""
+"""The same of a redrive, or a drop."""
 
 RESTART_SECONDS = 70.0
 """The same of a restart."""
@@ -131,7 +131,7 @@ class ControlClient:
         return cast(Done, self.ask("POST", "/quarantine/redrive", seconds=REDRIVE_SECONDS, pbx=pbx, n=n))
 
     def quarantine_drop(self, pbx: str, n: int) -> Done:
-        return cast(Done, self.ask("POST", "/quarantine/drop", pbx=pbx, n=n))
+        return cast(Done, self.ask("POST", "/quarantine/drop", seconds=REDRIVE_SECONDS, pbx=pbx, n=n))
 
     def journal(self, pbx: str | None = None) -> list[JournalStatus]:
         return cast(list[JournalStatus], self.ask("GET", "/journal", pbx=pbx))

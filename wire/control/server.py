@@ -44,7 +44,7 @@ RECONCILE_SECONDS = 40.0
 """Time that a reconciliation has: two looks at the PBX, `recovery.second_look` apart, and folding them."""
 
 REDRIVE_SECONDS = 20.0
-"""Time that a redrive has: its order is journalled, and folded behind what waits there."""
+"""Time that a redrive, or a drop, has: its order is journalled, and folded behind what waits there."""
 
 READER_SECONDS = 30.0
 """A stream's reader that takes no line for this long is cut off."""
@@ -126,7 +126,13 @@ ROUTES = (
         lambda b, a: b.quarantine_redrive(a["pbx"], a["n"]),
         seconds=REDRIVE_SECONDS,
     ),
-    Route("POST", "/quarantine/drop", _ROW, lambda b, a: b.quarantine_drop(a["pbx"], a["n"])),
+    Route(
+        "POST",
+        "/quarantine/drop",
+        _ROW,
+        lambda b, a: b.quarantine_drop(a["pbx"], a["n"]),
+        seconds=REDRIVE_SECONDS,
+    ),
     Route("GET", "/journal", _PBX, lambda b, a: b.journal(a["pbx"])),
     Route("GET", "/journal/export", _RANGE, lambda b, a: b.journal_export(a["pbx"], a["first"], a["last"]), True),
     Route("GET", "/gaps", _PBX, lambda b, a: b.gaps(a["pbx"])),

@@ -4,12 +4,12 @@ A row is in it once for everybody (`call_id` null: it could not be decoded, had 
 for each call that could not take it, while others went on with it. What the call was told is kept too, from the input
 on at which it failed (`part`): by the time of a redrive nobody could tell it again.
 
-A refold asks `keys()` and leaves these out, and asks `redriven_at()` what was applied at the row of a redrive. So an
-entry that was redriven or dropped stays, though nobody is shown it, until no stored state is older (`forget`).
+A refold asks `keys()` and leaves these out, and asks `settled_at()` what was applied or dropped at the row of an order.
+So an entry that was redriven or dropped stays, though nobody is shown it, until no stored state is older (`forget`).
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, Literal, NamedTuple
 
 from wire.store.row import Position, Row
@@ -93,21 +93,23 @@ class Quarantined(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """What became of the redrive of an entry."""
+    """What became of an entry by an order to redrive or to drop it."""
 
     id: int
     """The entry's."""
     order_id: str
-    """The redrive's."""
+    """The order's."""
     at: Position
-    """The row of the redrive."""
+    """The row of the order."""
     error: str | None
-    """Why it stays in quarantine; None if it was applied."""
+    """Why it stays in quarantine; None if it has left it."""
     traceback: str = ""
+    dropped: bool = False
+    """Forgotten, and not applied."""
 
 
 class Progress(NamedTuple):
-    """How far a redrive is."""
+    """How far an order is."""
 
     tried: int
     """Entries."""
@@ -162,14 +164,23 @@ class Quarantine:
         """
         return self._select(f"n = ? AND uuid = ifnull(?, uuid) AND {_WAITING} ORDER BY id", (n, uuid))
 
-    def redriven_at(self, at: Position) -> list[Quarantined]:
-        """The entries that were applied at the row of a redrive, by id."""
+    def settled_at(self, at: Position) -> list[Quarantined]:
+        """The entries that were applied or dropped at the row of an order, by id."""
         return self._select("redriven_uuid = ? AND redriven_n = ? ORDER BY id", at)
 
     def settle(self, attempts: Iterable[Attempt], now_ms: int) -> None:
-        """Entries were redriven: what was applied waits no more, what failed again shows its last error."""
-        for id, order_id, at, error, traceback in attempts:
-            if error is None:
+        """Orders were carried out: what was applied or dropped waits no more, what failed again shows its last error.
+
+        Of what was dropped there stays what a refold needs.
+        """
+        for id, order_id, at, error, traceback, dropped in attempts:
+            if error is None and dropped:
+                self._connection.execute(
+                    "UPDATE quarantine SET body = x'', inputs = NULL, order_id = ?, dropped_ms = ?, redriven_uuid = ?,"
+                    " redriven_n = ? WHERE id = ?",
+                    (order_id, now_ms, *at, id),
+                )
+            elif error is None:
                 self._connection.execute(
                     "UPDATE quarantine SET attempts = attempts + 1, order_id = ?, redriven_ms = ?, redriven_uuid = ?,"
                     " redriven_n = ? WHERE id = ?",
@@ -183,23 +194,13 @@ class Quarantine:
                 )
 
     def progress(self, order_id: str) -> Progress:
-        """What became of a redrive so far."""
+        """What became of an order so far."""
         found = self._connection.execute(
             f"SELECT attempts, error, {_WAITING} FROM quarantine WHERE order_id = ? ORDER BY id",  # noqa: S608
             (order_id,),
         ).fetchall()
         errors = [error for _attempts, error, waits in found if waits]
         return Progress(len(found), errors[0] if errors else None, max((each[0] for each in found), default=0))
-
-    def drop(self, n: int, now_ms: int) -> int:
-        """Forget a row, of all calls that could not take it; returns how many entries there were.
-
-        What a refold needs of it stays.
-        """
-        return self._connection.execute(
-            f"UPDATE quarantine SET dropped_ms = ?, body = x'', inputs = NULL WHERE n = ? AND {_WAITING}",  # noqa: S608
-            (now_ms, n),
-        ).rowcount
 
     def forget(self, position: Position) -> None:
         """No stored state is older than this: nothing up to here is folded again."""
@@ -221,10 +222,25 @@ class Quarantine:
         )
         return {call_id for (call_id,) in found.fetchall()}
 
+    def waits(self, call_id: str, at: Position, without: Container[int]) -> bool:
+        """Whether something of a call waited when the row of an order was folded, and waited on behind it.
+
+        Args:
+            call_id: the call.
+            at: the row of the order; what was set aside or settled behind it does not count yet.
+            without: entries that do not count.
+        """
+        found = self._connection.execute(
+            "SELECT id FROM quarantine WHERE call_id = ?1 AND NOT (uuid = ?2 AND n >= ?3)"  # noqa: S608
+            f" AND (({_WAITING}) OR (redriven_uuid = ?2 AND redriven_n > ?3))",
+            (call_id, *at),
+        )
+        return any(id not in without for (id,) in found.fetchall())
+
     def keys(self, uuid: str, after_n: int, upto_n: int) -> dict[tuple[int, str | None], int]:
         """(n, call_id) → part of the entries for rows after_n < n <= upto_n: what a refold of these must leave out.
 
-        Redriven and dropped ones too: what a redrive did stands at its own row of the journal.
+        Redriven and dropped ones too: what an order did stands at its own row of the journal.
         """
         found = self._connection.execute(
             "SELECT n, call_id, part FROM quarantine WHERE uuid = ? AND n > ? AND n <= ?", (uuid, after_n, upto_n)

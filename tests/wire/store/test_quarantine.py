@@ -12,6 +12,11 @@ from wire.store.row import Position, Row
 ROW = Row(7, 5, "frame", b"\xff{")
 
 
+def dropped(id: int, n: int) -> Attempt:
+    """An entry is dropped by an order at row n."""
+    return Attempt(id, "d", Position("j", n), None, dropped=True)
+
+
 def suspect(n: int, call_id: str | None, uuid: str = "j") -> Suspect:
     return Suspect(uuid, ROW._replace(n=n), call_id, "call", "KeyError: 'x'", "Traceback …")
 
@@ -51,7 +56,7 @@ def test_keys_for_a_refold(quarantine: Quarantine) -> None:
     quarantine.add([suspect(n, call) for n, call in ((3, None), (4, "a"), (6, "b"), (7, None))], 60)
     quarantine.add([suspect(5, None, "other"), suspect(5, "c")._replace(part=3)], 60)
     quarantine.settle([Attempt(2, "x", Position("j", 20), None)], 80)
-    quarantine.drop(6, 90)
+    quarantine.settle([dropped(3, 21)], 90)
     assert quarantine.keys("j", 3, 6) == {(4, "a"): 0, (5, "c"): 3, (6, "b"): 0}
 
 
@@ -59,8 +64,7 @@ def test_what_was_applied_or_dropped_waits_no_more(quarantine: Quarantine) -> No
     """It is neither counted nor shown, and does not hold the journal; its id is not used again."""
     quarantine.add([suspect(n, f"call {n}") for n in (1, 2, 3)], 60)
     quarantine.settle([Attempt(1, "x", Position("j", 20), None)], 80)
-    assert quarantine.drop(3, 90) == 1
-    assert quarantine.drop(3, 91) == quarantine.drop(1, 91) == 0
+    quarantine.settle([dropped(3, 21)], 90)
     assert quarantine.count() == 1
     assert [each.id for each in quarantine.listing()] == [2]
     assert quarantine.find(1) == quarantine.find(3) == []
@@ -86,13 +90,29 @@ def test_what_fails_again_says_so(quarantine: Quarantine) -> None:
 
 
 def test_a_refold_knows_what_was_applied_where(quarantine: Quarantine) -> None:
-    """At the row of a redrive it finds what was applied there, whole, until no stored state is older."""
+    """At the row of an order it finds what was applied there, whole, or dropped, until no stored state is older."""
     quarantine.add([suspect(n, None) for n in (1, 2, 3, 30)], 60)
     quarantine.settle([Attempt(1, "x", Position("j", 20), None), Attempt(4, "x", Position("j", 31), None)], 80)
-    quarantine.drop(2, 90)
-    assert [(each.id, each.row.body) for each in quarantine.redriven_at(Position("j", 20))] == [(1, ROW.body)]
-    assert quarantine.redriven_at(Position("i", 20)) == []
+    quarantine.settle([dropped(2, 21)], 90)
+    assert [(each.id, each.row.body) for each in quarantine.settled_at(Position("j", 20))] == [(1, ROW.body)]
+    assert [(each.id, each.row.body) for each in quarantine.settled_at(Position("j", 21))] == [(2, b"")]
+    assert quarantine.settled_at(Position("i", 20)) == []
     quarantine.forget(Position("j", 19))
-    assert len(quarantine.redriven_at(Position("j", 20))) == 1
+    assert len(quarantine.settled_at(Position("j", 20))) == 1
+    quarantine.forget(Position("j", 20))
+    assert [quarantine.settled_at(Position("j", n)) for n in (20, 22)] == [[], []]
+    assert len(quarantine.settled_at(Position("j", 21))) == 1
     quarantine.forget(Position("j", 30))
     assert quarantine.keys("j", 0, 100) == {(3, None): 0, (30, None): 0}
+
+
+def test_what_waits_of_a_call_is_told_as_it_was_at_an_order(quarantine: Quarantine) -> None:
+    """A refold is told what the fold was told: what was set aside or settled behind the order does not count."""
+    quarantine.add([suspect(1, "a"), suspect(2, "a"), suspect(2, "b"), suspect(40, "b")], 60)
+    at = Position("j", 20)
+    assert quarantine.waits("a", at, {1})
+    assert not quarantine.waits("a", at, {1, 2})
+    assert not quarantine.waits("b", at, {3})
+    quarantine.settle([dropped(1, 20), Attempt(2, "x", Position("j", 30), None)], 80)
+    assert quarantine.waits("a", at, {1})
+    assert not quarantine.waits("a", Position("j", 30), {2})
