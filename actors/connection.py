@@ -34,7 +34,6 @@ from wire.store.bell import Bell
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader, JournalWriter
 from wire.store.row import Kind, Position
-from wire.store.segment import list_segments
 
 RECOVERY = Place("recovery", None)
 
@@ -245,8 +244,7 @@ def last_heard_ms(directory: Path, dead_after: float) -> int | None:
     finally:
         reader.close()
     if read is None:
-        kept, _ = list_segments(directory)
-        return kept[-1].begun_ms if kept else None  # its first row, which is gone
+        return None
     row = read.rows[0]
     if row.kind == Kind.SNAPSHOT and (heard_ms := orjson.loads(row.body).get("heard_ms")) is not None:
         return min(int(heard_ms), row.at_ms)

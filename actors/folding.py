@@ -157,7 +157,11 @@ class Folding:
             if batch is None or not rows:
                 # Rows that were folded are gone. What the journal still has was folded; go on behind the checkpoint.
                 self._log.error("switchboard.journal_short", checkpoint=str(checkpoint), position=str(position))
-                self._standing.miss(checkpoint.n, self._ledger.latest_ms())
+                latest_ms = self._ledger.latest_ms()
+                began_ms = self._reader.began_ms()
+                self._standing.miss(
+                    checkpoint.n, latest_ms if began_ms is None else min(began_ms, latest_ms), latest_ms
+                )
                 return
             aside = self._ledger.quarantine.keys(batch.uuid, rows[0].n - 1, rows[-1].n)
             for row in rows:

@@ -353,14 +353,9 @@ class Standing:
         self.over = {call_id for call_id in absent if stream_of(call_id) in ended}
         self._maimed = (absent - self.over) & set(aside)
 
-    def miss(self, n: int, latest_ms: int | None) -> None:
-        """Rows that were folded are gone: what comes next is of another journal, and the gap before it covers them.
-
-        Args:
-            n: the last of them.
-            latest_ms: the latest of their times, Unix milliseconds; None if nobody can say.
-        """
-        self.world = self.world._replace(watch=recovery.missed(self.world.watch, n, latest_ms))
+    def miss(self, n: int, began_ms: int, latest_ms: int) -> None:
+        """Rows that were folded are gone: see `recovery.missed`."""
+        self.world = self.world._replace(watch=recovery.missed(self.world.watch, n, began_ms, latest_ms))
 
     def forget_ended(self) -> None:
         """Nothing more can come of calls that the world has forgotten."""

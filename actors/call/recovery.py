@@ -212,11 +212,10 @@ def link_up(
         if anew:
             # The old journal went on for nobody knows how long.
             gap = gap._replace(reason=JOURNAL_LOST)
-    elif was_up or anew:
+    elif was_up:
         heard_ms = told.get("last_row_ms")
         if anew or heard_ms is None:
-            from_ms = max(watch.heard_ms or 0, heard_ms or 0) or watch.seen_ms
-            gap = Gap(from_ms, None, JOURNAL_LOST if anew else KILLED)
+            gap = Gap(max(watch.heard_ms or 0, heard_ms or 0), None, JOURNAL_LOST if anew else KILLED)
         else:
             gap = Gap(heard_ms, None, KILLED)
     else:
@@ -260,15 +259,23 @@ def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[st
     return watch._replace(silent=_doubted(watch, correlation.channels))
 
 
-def missed(watch: Watch, n: int, latest_ms: int | None) -> Watch:
-    """Rows that were folded are gone from the journal: the gap that the next one begins with covers their times.
+def missed(watch: Watch, n: int, began_ms: int, latest_ms: int) -> Watch:
+    """Rows that were folded are gone from the journal: a gap, for nobody knows which gaps they held that are not told.
 
     Args:
         watch: the state before them.
         n: the last of them.
-        latest_ms: the latest of their times, Unix milliseconds; None if nobody can say.
+        began_ms: the earliest time that they may have, if nothing came before them, Unix milliseconds.
+        latest_ms: the latest of their times.
     """
-    return watch._replace(n=max(watch.n, n), seen_ms=max(watch.seen_ms or 0, latest_ms or 0) or None)
+    heard_ms = watch.heard_ms if watch.heard_ms is not None else began_ms
+    gap = watch.gap
+    if gap is None:
+        gap = Gap(heard_ms, None, JOURNAL_LOST)
+    else:
+        from_ms = heard_ms if gap.from_ms is None else gap.from_ms
+        gap = gap._replace(from_ms=from_ms, to_ms=None, reason=JOURNAL_LOST)
+    return watch._replace(n=max(watch.n, n), seen_ms=max(watch.seen_ms or 0, latest_ms), gap=gap)
 
 
 def _looked_away(watch: Watch) -> Watch:

@@ -28,11 +28,3 @@ def test_only_a_frame_proves_that_the_event_link_lived(tmp_path: Path, kind: Kin
     writer.append(kind, 50_000, body)
     assert writer.close()
     assert last_heard_ms(tmp_path, 10.0) == heard_ms
-
-
-def test_a_journal_whose_rows_are_gone_was_written_when_it_began(tmp_path: Path) -> None:
-    """Until then somebody heard the PBX, as far as anybody can know."""
-    writer = JournalWriter(tmp_path, Journal(), lambda _uuid, _n: None, clock=lambda: 40_000)
-    writer.start()
-    assert writer.close()
-    assert last_heard_ms(tmp_path, 10.0) == 40_000

@@ -143,6 +143,11 @@ class JournalReader:
         last = self._last()
         return last[0] if last else None
 
+    def began_ms(self) -> int | None:
+        """When the oldest segment in use was begun, also if no row of it can be read any more; None without any."""
+        self._look()
+        return self._segments[0].begun_ms if self._segments else None
+
     def uuid(self) -> str | None:
         """The newest journal's name; None if there is none."""
         self._look()

@@ -195,12 +195,12 @@ class Ledger:
         )
         self._attempt = self._trying = None
 
-    def latest_ms(self) -> int | None:
+    def latest_ms(self) -> int:
         """The latest time of the rows that a refold needs: where they are gone, nobody else can say it any more.
 
-        Not that of the checkpoint's row, where the host's clock was set back.
+        Not that of the checkpoint's row, where the host's clock was set back. 0 in a fresh ledger.
         """
-        found: int | None = self._connection.execute("SELECT moved_ms FROM checkpoint").fetchone()[0]
+        found: int = self._connection.execute("SELECT coalesce(moved_ms, 0) FROM checkpoint").fetchone()[0]
         return found
 
     def forget_times(self, latest_ms: int) -> None:
