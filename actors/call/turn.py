@@ -35,13 +35,20 @@ class Turn:
         return self.before.lived(self.sequence, self.legs, self.life)
 
     def say(self, operation: str, data: dict[str, Any], at_ms: int | None = None) -> None:
+        """Say something, after `received-call`; nothing of a call that has heard of no channel.
+
+        That one could say neither its begin nor its end.
+        """
+        if not self.legs:
+            self.report("no-leg", operation, self.before.call_id, "what told the call of its channels was set aside")
+            return
         if not self.life.announced:
             self.announce()
         self.publish(operation, data, self.at if at_ms is None else at_ms)
 
     def announce(self) -> None:
         """Say `received-call`, unless it was said."""
-        if self.life.announced or not self.legs:
+        if self.life.announced:
             return
         self.life = self.life._replace(announced=True)
         call = self.now()

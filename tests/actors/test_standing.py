@@ -89,6 +89,17 @@ def test_a_call_that_never_heard_of_a_channel_ends_when_the_pbx_has_none_of_it(
     site.check()
 
 
+def test_a_call_that_hears_of_none_of_its_channels_says_nothing(site: Site, in_call: Fault) -> None:
+    """Not even that it was answered: nothing of it would be told to have ended."""
+    in_call.rows = set(JOINED)
+    site.frames(0, len(FRAMES))
+    assert site.calls.states == {} == site.replay.calls
+    assert site.waiting()
+    assert site.replay.counts["unexpected:no-leg"] > 0
+    assert site.published() == []
+    site.check()
+
+
 def test_a_call_that_could_not_take_its_end_waits_for_a_redrive(site: Site, in_call: Fault) -> None:
     """Nor the end that is made in its place: what was set aside is all that can still be told."""
     in_call.rows = {ENDED[-1]}

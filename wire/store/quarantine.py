@@ -231,9 +231,9 @@ class Quarantine:
             without: entries that do not count.
         """
         found = self._connection.execute(
-            "SELECT id FROM quarantine WHERE call_id = ?1 AND NOT (uuid = ?2 AND n >= ?3)"  # noqa: S608
-            f" AND (({_WAITING}) OR (redriven_uuid = ?2 AND redriven_n > ?3))",
-            (call_id, *at),
+            "SELECT id FROM quarantine WHERE call_id = :call AND NOT (uuid = :uuid AND n >= :n)"  # noqa: S608
+            f" AND (({_WAITING}) OR (redriven_uuid = :uuid AND redriven_n > :n))",
+            {"call": call_id, **at._asdict()},
         )
         return any(id not in without for (id,) in found.fetchall())
 

@@ -117,6 +117,19 @@ def test_an_answer_is_said_once_with_its_delay(channel: Make) -> None:
     assert told.tell(ari.Dial(T0, channel("a"), channel("b"), "ANSWER", "", None)) == []
 
 
+def test_a_call_that_has_heard_of_no_channel_says_nothing(channel: Make) -> None:
+    """It could say neither its begin nor its end; what it was told counts all the same, once it hears of one."""
+    told = Told()
+    assert told.tell(ari.Dial(T0, channel("a"), channel("b"), "ANSWER", "", None)) == [
+        Unexpected("no-leg", "answered-call", "a", "what told the call of its channels was set aside")
+    ]
+    told.tell(ChannelJoined(party("a"), None, 1), 5)
+    *_, finished, _ended = told.tell(ChannelEnded("a", 16, "Normal Clearing", None), 10)
+    assert told.operations == ["received-call", "finished-call"]
+    assert isinstance(finished, Publish)
+    assert finished.data["disposition"] == "ANSWERED"
+
+
 def test_an_ended_call_says_everything(channel: Make) -> None:
     """finished-call has every field, is the last message, and Ended the last effect."""
     told = talking(channel)
