@@ -218,16 +218,27 @@ def is_half(name: str) -> bool:
     return name[-2:] in (";1", ";2")
 
 
-def _behind(call: Call, source: str, seen: frozenset[str]) -> str | None:
-    """Who is behind a hang-up source: a Local channel only passes on what its other half was asked."""
-    if not is_half(source) or source in seen:
+def gives_way(source: str | None, other: str) -> bool:
+    """Whether a hang-up source is none yet, or a Local half that gives way to who has a will."""
+    return source is None or (is_half(source) and not is_half(other))
+
+
+_TOGETHER_MS = 100
+"""Two channels ended together, one because of the other, within this time."""
+
+
+def _behind(call: Call, leg: Leg, seen: frozenset[str]) -> str | None:
+    """Who hung up a leg, seen through Local channels, which only pass on what their other half was asked; None if
+    nobody did, or if the pair ended at another time: then it did not end this leg."""
+    source = leg.source
+    if source is None or not is_half(source) or source in seen:
         return source
     half = source[:-1] + ("2" if source[-1] == "1" else "1")
-    for leg in call.legs.values():
-        if leg.channel == half:
-            if leg.source is None or leg.source == half:
+    for other in call.legs.values():
+        if other.channel == half:
+            if other.source == half or abs((other.ended_ms or 0) - (leg.ended_ms or 0)) >= _TOGETHER_MS:
                 return None
-            return _behind(call, leg.source, seen | {source})
+            return _behind(call, other, seen | {source})
     return None
 
 
@@ -236,13 +247,14 @@ def _hangup_by(cast: _Cast) -> str:
     call, root, caller = cast.call, cast.root, cast.caller
     if root is None or caller is None:
         return "system"
-    # A Local pair at the root stands for the party that was called through it, and is gone when it is optimised away.
-    asked = root.source
-    if not root.person and (asked is None or is_half(asked)):
-        asked = caller.source
-    if asked is None or asked == "dialplan":
-        return "system"
-    source = _behind(call, asked, frozenset())
+    source = _behind(call, root, frozenset())
+    if not root.person:
+        # A Local pair at the root stands for the party that was called through it. What it passes on from its own
+        # other half comes from who is there by now; without a source it was optimised away, and that party is asked.
+        if source is None:
+            source = _behind(call, caller, frozenset())
+        elif root.source == root.channel and source != "dialplan":
+            return "origin"
     if source is None or source == "dialplan":
         return "system"
     return "origin" if source in (root.channel, caller.channel) else "destiny"

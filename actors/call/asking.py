@@ -35,14 +35,13 @@ def originated(work: "Belonging", key: str) -> bool:
         channel = shown(other)
         if channel is None or channel.number != known.asker:
             continue
-        local = channel.name[-2:] in (";1", ";2")
-        if known.asker or channel.app in _CONTROLLED or (channel.app == "AppDial2" and not local):
+        if known.asker or _controlled(channel):
             asked[one.call or one.group or ""] = other
     if not known.asker and not asked:
         work.lead(key)
     elif known.asker:
         if len(asked) > 1:  # only an application asks on behalf of a channel: as a rule of one that it controls
-            asked = {call: one for call, one in asked.items() if _app(shown(one)) in _CONTROLLED}
+            asked = {call: one for call, one in asked.items() if _controlled(shown(one))}
         if len(asked) == 1:
             work.follow(key, *asked.values())
     return False
@@ -69,8 +68,9 @@ def paged(work: "Belonging", key: str) -> bool:
 
 
 def forwarded(work: "Belonging", caller: Channel, peer: Channel) -> None:
-    """A dial is decided whose peer may have sent its caller on, to a Local channel that shows both numbers. If
-    nothing is there the pair ends undialled, and nothing else tells whose it was."""
+    """A dial is decided whose peer may have sent its caller on, to a Local channel that shows the caller's number, and
+    as its own the extension that the caller dialled. If nothing is there the pair ends undialled, and nothing else
+    tells whose it was."""
     for leader in sorted(work.groups):
         known = work.channels.get(leader)
         shown = work.fold.shown(leader)
@@ -79,15 +79,24 @@ def forwarded(work: "Belonging", caller: Channel, peer: Channel) -> None:
             and known.peer
             and known.party.channel[-2:] == ";1"
             and shown is not None
-            and shown.number == peer.number != ""
+            and shown.number in (peer.number, caller.exten)
+            and shown.number != ""
             and shown.connected == caller.number
         ):
             work.follow(leader, caller.id)
 
 
+def consulted(work: "Belonging", key: str, transferer: str) -> None:
+    """A Local channel is called to consult somebody: it is born into the call of who transfers, who is named."""
+    named = [other for other, one in work.channels.items() if one.party.channel == transferer and other != key]
+    if len(named) == 1:
+        work.follow(key, named[0])
+
+
 def consulting(work: "Belonging", known: "Known") -> str | None:
-    """The call of who transfers by feature code, and now calls whom to consult: that Local channel runs nothing,
-    waits alone in a bridge and shows the number of who asked for it, who holds its peer in another still."""
+    """The call of who transfers by feature code, and now calls whom to consult, where no variable names it: that Local
+    channel runs nothing, waits alone in a bridge and shows the number of who asked for it, who holds its peer in
+    another still."""
     shown = work.shown(known.party.channel_id)
     if shown is None or shown.app or not shown.connected or known.late:
         return None
@@ -108,12 +117,13 @@ def number(work: "Belonging", key: str) -> str:
     return shown.number if shown is not None else ""
 
 
-_CONTROLLED = frozenset({"Stasis"})
-"""Applications that may call others on behalf of the channel that they run on, without saying whom."""
-
-
-def _app(channel: Channel | None) -> str:
-    return channel.app if channel is not None else ""
+def _controlled(channel: Channel | None) -> bool:
+    """Whether an application may call others on behalf of a channel, without saying whom: it is in Stasis, or was
+    originated into an application, which ARI need not show."""
+    if channel is None:
+        return False
+    local = channel.name[-2:] in (";1", ";2")
+    return channel.app == "Stasis" or (channel.app == "AppDial2" and not local)
 
 
 def _dialled_endpoint(target: str) -> str:

@@ -385,7 +385,9 @@ class Belonging:
         )
         joined = ChannelJoined(party, before, known.order[1])
         self.routed.append(Routed(call, CallInput(self.n, self.at, joined, self.recovered)))
-        self.routed.append(Routed(before, CallInput(self.n, self.at, ChannelMoved(key, call), self.recovered)))
+        entered = self.event.channel if type(self.event) is ari.ChannelEnteredBridge else None
+        moved = ChannelMoved(key, call, entered)
+        self.routed.append(Routed(before, CallInput(self.n, self.at, moved, self.recovered)))
         self.leave(before)
 
     def leave(self, call: str) -> None:

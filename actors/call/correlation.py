@@ -188,6 +188,10 @@ class _Work(Belonging):
             if self.fold.rows:
                 self.flush_segments()
             return
+        if event.variable == "ATTENDEDTRANSFER":
+            if known.call is None and known.party.channel[-2:] in (";1", ";2"):
+                asking.consulted(self, channel.id, event.value)
+            return
         if event.variable.startswith("RTPAUDIOQOS"):
             quality = measured(known.quality, event.variable, event.value)
             if quality is not known.quality:
@@ -358,7 +362,7 @@ class _Work(Belonging):
         for channel in shown:
             if channel is not None:
                 known = self.channels.get(channel.id)
-                if known is not None and known.call is not None:
+                if known is not None:
                     self.tell(known, event)
                     return
         self.report("no-such-channel", event.channel.id, "a transfer of nobody we know")

@@ -48,6 +48,8 @@ VARIABLES = frozenset(
         # Asterisk publishes a snapshot of the channel with these two; the segments need to know when.
         "BRIDGEPEER",
         "BRIDGEPVTCALLID",
+        # Whom a Local channel was called for, to be consulted.
+        "ATTENDEDTRANSFER",
         "RTPAUDIOQOS",
         "RTPAUDIOQOSJITTER",
         "RTPAUDIOQOSRTT",

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from actors.call.events import Event
+from actors.call.events import Channel, Event
 from actors.call.quick import quick
 
 
@@ -62,6 +62,8 @@ class ChannelMoved(NamedTuple):
     """The channel."""
     to_call: str
     """The call that it goes on in."""
+    entered: Channel | None = None
+    """Who entered the bridge where they met; None where they met otherwise."""
 
 
 class SegmentEnded(NamedTuple):

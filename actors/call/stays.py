@@ -8,6 +8,12 @@ from actors.call import events as ari
 from actors.call.state import Conference, Hold, Leg, Park, Phase
 from actors.call.turn import Turn, party
 
+RETRIEVES = "ParkedCall"
+"""Application of who retrieves a call from a parking lot. Nothing else does: who is taken out otherwise gives up."""
+
+COMEBACKS = frozenset({"park-dial", "parkedcallstimeout"})
+"""Contexts in which a parked call goes on whose time is up."""
+
 
 class Stays(Turn):
     """What begins, changes and ends a stay."""
@@ -117,7 +123,13 @@ class Stays(Turn):
             park = park._replace(by=self.text(body.value))
         self.put(leg._replace(park=park))
 
-    def unpark(self, leg: Leg, outcome: str, by: Leg | None) -> Leg:
+    def taken_out(self, leg: Leg, by: ari.Channel | None) -> Leg:
+        """A parked leg that left the lot has met somebody in a bridge, who entered it after it, or before (None)."""
+        if by is not None and by.app == RETRIEVES:
+            return self.unpark(leg, "retrieved", by)
+        return self.unpark(leg, "abandoned")
+
+    def unpark(self, leg: Leg, outcome: str, by: ari.Channel | None = None) -> Leg:
         park = leg.park
         assert park is not None
         until_ms = park.until_ms if park.until_ms is not None else self.at
@@ -135,7 +147,7 @@ class Stays(Turn):
                 "space": space,
                 "parked_seconds": account.seconds(until_ms - park.since_ms),
                 "outcome": outcome,
-                "by": party(by) if by is not None else None,
+                "by": self.text(by.number or by.name) if by is not None else None,
             },
             until_ms,
         )

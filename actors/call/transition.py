@@ -28,7 +28,7 @@ from actors.call.events import endpoint
 from actors.call.inputs import CallInput, ChannelEnded, ChannelJoined, ChannelMoved, SegmentEnded
 from actors.call.series import added
 from actors.call.state import Call, Hold, Leg, Phase, Queue, Tape, Transfer
-from actors.call.stays import Stays
+from actors.call.stays import COMEBACKS, Stays
 from actors.call.tapes import Tapes
 from actors.call.turn import party
 
@@ -58,7 +58,7 @@ class Move(NamedTuple):
 
 MOVES: dict[type, Move] = {
     ChannelJoined: Move(frozenset({Phase.ABSENT, Phase.MOVED}), _LIVE, ()),
-    ChannelMoved: Move(_LIVE, frozenset({Phase.MOVED}), ("finished-call",)),
+    ChannelMoved: Move(_LIVE, frozenset({Phase.MOVED}), ("unparked-call", "finished-call")),
     ari.ChannelStateChange: Move(_LIVE, _LIVE, ("ringing-call",)),
     ari.ChannelDialplan: Move(_LIVE, frozenset(), ("queued-call", "left-queue", "unparked-call")),
     ari.ChannelCallerId: Move(_LIVE, frozenset(), ()),
@@ -197,6 +197,8 @@ class _Handlers(Stays, Tapes):
     def moved(self, body: ChannelMoved, leg: Leg) -> None:
         if leg.monitors:
             self.close_tapes(leg, "moved")
+        if leg.park is not None and leg.park.until_ms is not None:
+            leg = self.taken_out(leg, body.entered)
         self.put(leg._replace(phase=Phase.MOVED, moved_to=body.to_call, held=None, monitors=(), queue=None, park=None))
         self.life = self.life._replace(merged_into=body.to_call, last_ms=max(self.life.last_ms, self.at))
         self.finish_if_over()
@@ -213,16 +215,20 @@ class _Handlers(Stays, Tapes):
         if leg.queue is not None:
             leg = self.leave_queue(leg, "abandoned")
         if leg.park is not None:
-            leg = self.unpark(leg, "abandoned", None)
+            leg = self.unpark(leg, "abandoned")
         if leg.conference is not None:
             leg = self.leave_conference(leg, max(self.conferees(leg.conference.bridge_id) - 1, 0))
         if leg.held is not None:
             self.add_hold(Hold(leg.channel, leg.held[0], None, self.at))
         if leg.monitors:
             self.finish_tapes(leg)
+        source = leg.source
+        if leg.app == "Hangup" and account.gives_way(source, "dialplan"):
+            source = "dialplan"  # not every thread that runs dialplan says so before the end
         self.put(
             leg._replace(
                 phase=Phase.ENDED,
+                source=source,
                 ended_ms=self.at,
                 cause=body.cause,
                 cause_text=body.cause_text,
@@ -346,7 +352,7 @@ class _Handlers(Stays, Tapes):
         app = body.app
         before = leg
         if leg.park is not None and leg.park.until_ms is not None:
-            leg = self.unpark(leg, "timeout" if leg.source is None else "abandoned", None)
+            leg = self.unpark(leg, "timeout" if body.channel.context in COMEBACKS else "abandoned")
         if leg.queue is not None and app != "Queue":
             leg = self.leave_queue(
                 leg, "abandoned" if body.channel.exten == "h" or leg.source is not None else "continue"
@@ -371,7 +377,7 @@ class _Handlers(Stays, Tapes):
 
     def dtmf(self, body: ari.ChannelDtmfReceived, leg: Leg) -> None:
         """A digit that a Local half receives was received by somebody else before, who is told of."""
-        if not leg.person:
+        if account.is_half(leg.channel):
             return
         digit = body.digit[:1]
         digits = self.life.digits + digit
@@ -396,6 +402,8 @@ class _Handlers(Stays, Tapes):
         leg = leg._replace(bridge=bridge.id, technology=bridge.technology)
         self.put(leg)
         if bridge.kind == "parking":
+            if leg.park is not None and leg.park.until_ms is not None:
+                leg = self.unpark(leg, "abandoned")
             if leg.park is None:
                 self.park(leg, bridge)
             return
@@ -408,10 +416,9 @@ class _Handlers(Stays, Tapes):
         for other in self.legs.values():
             if other.park is not None and other.park.until_ms is not None and other.bridge == bridge.id:
                 if other.channel_id != leg.channel_id:
-                    self.unpark(other, "retrieved", leg)
+                    self.taken_out(other, body.channel)
                 elif len(bridge.members) > 1:
-                    inside = [self.legs[key] for key in bridge.members if key in self.legs and key != leg.channel_id]
-                    self.unpark(leg, "retrieved", inside[0] if inside else None)
+                    self.taken_out(leg, None)
 
     def left(self, body: ari.ChannelLeftBridge, leg: Leg) -> None:
         bridge = body.bridge
@@ -422,9 +429,9 @@ class _Handlers(Stays, Tapes):
             self.leave_conference(leg, len(bridge.members))
         elif leg.park is not None and bridge.kind == "parking":
             if leg.park.timed_out:
-                self.unpark(leg, "timeout", None)
+                self.unpark(leg, "timeout")
             elif leg.source is not None:
-                self.unpark(leg, "abandoned", None)
+                self.unpark(leg, "abandoned")
             else:
                 self.put(leg._replace(park=leg.park._replace(until_ms=self.at)))
 
@@ -433,23 +440,24 @@ class _Handlers(Stays, Tapes):
     def hangup_requested(self, body: ari.ChannelHangupRequest, leg: Leg) -> None:
         """Asterisk's hangupsource: written once, for the channel and for its peer in a bridge of two.
 
-        Hangup() writes it too, unless the party has hung up just then, which is told between the two.
+        Hangup() writes it too, unless the party has hung up just then, which is told between the two. A Local half
+        writes nothing, for it has no will of its own: it is noted as who passed a hang-up on, until somebody means it.
         """
         if not body.soft:
-            if leg.source is None:
+            if account.gives_way(leg.source, leg.channel):
                 leg = leg._replace(source=leg.channel)
                 self.put(leg)
             if leg.bridge is not None and leg.technology in ("simple_bridge", "native_rtp"):
                 others = [
                     one for one in self.legs.values() if one.bridge == leg.bridge and one.channel_id != leg.channel_id
                 ]
-                if len(others) == 1 and others[0].source is None:
+                if len(others) == 1 and account.gives_way(others[0].source, leg.channel):
                     self.put(others[0]._replace(source=leg.channel))
-        elif body.channel.app == "Hangup" and (leg.source is None or account.is_half(leg.source)):
-            leg = leg._replace(source="dialplan")  # a Local half has no will of its own
+        elif body.channel.app == "Hangup" and account.gives_way(leg.source, "dialplan"):
+            leg = leg._replace(source="dialplan")
             self.put(leg)
         if leg.park is not None and leg.park.until_ms is not None:
-            self.unpark(leg, "abandoned", None)
+            self.unpark(leg, "abandoned")
 
     def blind(self, body: ari.BridgeBlindTransfer) -> None:
         by = self.named(body.channel)

@@ -144,10 +144,11 @@ def _call(verdict: Verdict, account: Account, oracle: Oracle, call: Call) -> Non
         oldest = oracle.oldest(call)
         verdict.judge("calls", f"{subject} merged_into", call.merged_into, record["merged_into"])
         _time(verdict, oracle, "start", subject, oldest.start, record["started_at"])
-        # A channel that moved on takes its later answer with it.
-        _time(verdict, oracle, "answer", subject, oldest.answer, record["answered_at"])
-        if oracle.seen(oldest.answer) or oldest.answer is None:
-            verdict.judge("answer", f"{subject} answered", oldest.answer is not None, record["answered"])
+        # A channel that moved on takes its later answer with it: the record is out by then.
+        answer = oldest.answer if oracle.answered_by_then(oldest, call.linkedid) else None
+        _time(verdict, oracle, "answer", subject, answer, record["answered_at"])
+        if oracle.seen(answer) or answer is None:
+            verdict.judge("answer", f"{subject} answered", answer is not None, record["answered"])
         _time(verdict, oracle, "end", subject, call.end, record["ended_at"])
         if oldest.stays[-1] == call.linkedid:
             verdict.judge("cause", subject, oldest.cause, record["cause"]["code"])

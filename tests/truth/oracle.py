@@ -327,7 +327,7 @@ class Oracle:
             Of `origin`, `origin_name`, `destiny`, `direction` those that CEL's first row of the oldest channel tells.
             Nothing for an originated call, whose parties are no matter of its first row, nor for one whose beginning
             was not heard; no destiny where `s` or a
-            feature code was dialled; no direction where legs other than the oldest are of both kinds; no name that
+            feature code was dialled; no direction where legs that were called are of both kinds; no name that
             holds what was bad UTF-8.
         """
         oldest = self.oldest(call)
@@ -340,7 +340,9 @@ class Oracle:
             return told
         told["destiny"] = oldest.exten
         legs = (self.channels[uniqueid] for uniqueid in call.channels if uniqueid != oldest.uniqueid)
-        kinds = {self._is_trunk(leg) for leg in legs if leg.pair is None} or {False}
+        # Who had a call of its own before was not called by this one, and may have called as the oldest did.
+        born = (leg for leg in legs if leg.stays[0] == call.linkedid)
+        kinds = {self._is_trunk(leg) for leg in born if leg.pair is None} or {False}
         if len(kinds) == 1:
             told["direction"] = DIRECTIONS[self._is_trunk(oldest), kinds.pop()]
         return told

@@ -118,7 +118,8 @@ def test_the_elder_call_goes_on_when_two_meet(channel: Make) -> None:
     moved = routed[0].input.body
     assert isinstance(moved, ChannelJoined)
     assert (moved.moved_from, moved.party.answered_ms, moved.party.held_ms) == ("a", T0 + 7, T0 + 8)
-    assert routed[1] == Routed("a", CallInput(6, T0 + 10, ChannelMoved("a", "z")))
+    entered = channel("a", state="Up")
+    assert routed[1] == Routed("a", CallInput(6, T0 + 10, ChannelMoved("a", "z", entered)))
     assert set(world.state.calls) == {"z"}
 
 
@@ -232,3 +233,16 @@ def test_the_state_goes_through_a_pickle(channel: Make) -> None:
     assert again == world.state
     event = ari.Dial(T0, channel("a"), channel("b", state="Down"), "", "b", None)
     assert correlate(again, event, 3, Bounds()) == correlate(world.state, event, 3, Bounds())
+
+
+def test_a_transfer_of_who_waits(channel: Make) -> None:
+    """A transfer among channels whose call is not known yet is told to it once it is."""
+    world = World()
+    first, second = (channel(key, f"Local/1@x-1;{half}") for key, half in (("b", 1), ("c", 2)))
+    for one in (channel("a"), first, second):
+        world.see(ari.ChannelCreated(T0, one))
+    transfer = ari.BridgeBlindTransfer(T0 + 1, second, None, "1", "c", "Success")
+    assert world.see(transfer) == []
+    world.see(ari.Dial(T0 + 2, channel("a"), first, "", "1", None))
+    assert transfer in world.told("a")
+    assert not world.reports

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import orjson
+import pytest
 
 from actors.call import events as ari
 from actors.call.correlation import correlate
@@ -134,6 +135,15 @@ def test_never_a_call_of_its_own_on_behalf_of_another(channel: Callable[..., Cha
     assert calls == {"a", "c"}
 
 
+def test_one_of_many_that_was_originated_into_an_application(channel: Callable[..., Channel]) -> None:
+    """ARI need not show an application that a channel was originated into: it may be who asks, too."""
+    apps = (("a", "Park"), ("c", "AppDial2"))
+    both = (ari.ChannelCreated(1, channel(key, number="100", app=app, state="Up")) for key, app in apps)
+    state, _ = _fold(*both, *_originate(channel("b"), "100"))
+    assert state.channels["b"].call == state.channels["c"].call is None
+    assert state.channels["b"].group == "c"
+
+
 def _paged(pager: Channel, *called: Channel) -> tuple[Event, ...]:
     page = pager._replace(app="Page")
     events: list[Event] = [
@@ -189,10 +199,14 @@ def test_who_waits_and_is_older(channel: Callable[..., Channel]) -> None:
     assert calls == {"1", "2"}
 
 
-def test_forwarded_to_nowhere(channel: Callable[..., Channel]) -> None:
-    """A phone sends the caller to an extension that there is not: the pair made for it belongs to the caller's call."""
+@pytest.mark.parametrize("number", ["200", "700"])
+def test_forwarded_to_nowhere(channel: Callable[..., Channel], number: str) -> None:
+    """A phone sends the caller to an extension that there is not: the pair made for it belongs to the caller's call.
+
+    It shows the number of the phone, or the extension that the caller dialled."""
     caller, phone = channel("a", number="100"), channel("b", number="200", app="AppDial", state="Down")
     first = channel("c", name="Local/9@x-1;1", number="200", app="AppDial", state="Down")._replace(connected="100")
+    first = first._replace(number=number)
     second = channel("d", name="Local/9@x-1;2", number="100")
     state, calls = _fold(
         ari.ChannelCreated(1, caller),
@@ -253,3 +267,19 @@ def test_who_takes_a_place_in_a_bridge(channel: Callable[..., Channel]) -> None:
     )
     assert (state.channels["a"].call, state.channels["p"].call) == ("a", "p")
     assert calls == {"a", "p"}
+
+
+def test_whom_a_transferer_consults_is_named(channel: Callable[..., Channel]) -> None:
+    """A Local channel called to consult somebody names who transfers: it belongs to that one's call at once."""
+    caller, agent = channel("a", number="100"), channel("b", number="200", app="AppDial", state="Up")
+    twin = channel("z", number="200")
+    first, second = (channel(key, name=f"Local/9@x-1;{half}") for key, half in (("c", 1), ("d", 2)))
+    state, calls = _fold(
+        *(ari.ChannelCreated(1, one) for one in (caller, twin, agent._replace(app=""))),
+        ari.Dial(1, caller, agent, "", "200", None),
+        ari.ChannelCreated(2, first),
+        ari.ChannelCreated(2, second),
+        ari.ChannelVarset(2, first, "ATTENDEDTRANSFER", agent.name),
+    )
+    assert [state.channels[key].call for key in "cd"] == ["a", "a"]
+    assert calls == {"a", "z"}

@@ -369,6 +369,15 @@ def test_digits_are_told_once(channel: Make) -> None:
     assert [one["channel_id"] for one in said] == ["f"]
 
 
+def test_digits_that_a_snoop_received(channel: Make) -> None:
+    """A snoop has a call of its own, and that has the digits sent to it."""
+    told = Told()
+    told.tell(ChannelJoined(party("a", "snoop", "Up", channel="Snoop/1.1-1"), None, 1))
+    told.tell(ari.ChannelDtmfReceived(T0, channel("a", "Snoop/1.1-1"), "5", 100), 5)
+    told.tell(ChannelEnded("a", 16, "", None), 9)
+    assert finished(told)["dtmf"] == "5"
+
+
 @pytest.mark.parametrize(("source", "asked"), [("origin", (False, True)), ("system", (True,))])
 def test_hangup_application_and_a_party_that_hangs_up_just_then(
     channel: Make, source: str, asked: tuple[bool, ...]
