@@ -142,7 +142,7 @@ class Folding:
             for call_id, call in taken.calls.items():
                 standing.calls.restore(call_id, call)
                 yield
-            standing.restore(self._ledger.marks.all(), self._ledger.quarantine.calls())
+            standing.restore(self._ledger.marks.all(), taken.maimed)
             return info.position
         return None
 
@@ -333,7 +333,13 @@ class Folding:
             standing.forget_ended()
             # Immutable values: this copy is all calls at this row, however long it takes to write.
             self._snapshot = self._write_snapshot(
-                snapshots.Taken(self.position, standing.world, dict(standing.calls.states), self.waiting.plain()),
+                snapshots.Taken(
+                    self.position,
+                    standing.world,
+                    dict(standing.calls.states),
+                    self.waiting.plain(),
+                    tuple(sorted(standing.maimed)),
+                ),
                 frozenset(self._ended),
             )
 

@@ -28,7 +28,7 @@ SNAPSHOT_VERSION = 6
 _CORE = sorted(module.name for module in pkgutil.iter_modules(actors.call.__path__, "actors.call."))
 CODEC = Codec([Bounds, Shelf, *(found for name in _CORE for found in classes_in(name))])
 """Which classes a snapshot may hold: those of the call core, in whichever of its modules."""
-_WORLD, _WAITING = "", "\0waiting"
+_WORLD, _WAITING, _MAIMED = "", "\0waiting", "\0maimed"
 """Keys of slices; no call id is or begins so."""
 _SLICE = 200
 """Calls written per slice."""
@@ -47,6 +47,8 @@ class Taken(NamedTuple):
     calls: dict[str, Call]
     waiting: dict[str, list[tuple[Any, ...]]]
     """As `Waiting.plain`."""
+    maimed: tuple[str, ...]
+    """Calls that are yet to begin, and of which something was set aside."""
 
 
 def rows_between(calls: int, most: int) -> int:
@@ -65,10 +67,11 @@ def write(snapshots: Snapshots, taken: Taken, settings: Settings, clock: Callabl
     Raises:
         StoreUnusable: the disk refuses. This one is given up; the older ones stay.
     """
-    position, world, calls, waiting = taken
+    position, world, calls, waiting, maimed = taken
     number = snapshots.begin(position, SNAPSHOT_VERSION, configuration_hash(settings, world.server), clock())
-    snapshots.put(number, [(_WORLD, CODEC.encode(world)), (_WAITING, CODEC.encode(waiting))])
-    del taken, world, waiting
+    slices = ((_WORLD, world), (_WAITING, waiting), (_MAIMED, maimed))
+    snapshots.put(number, [(key, CODEC.encode(value)) for key, value in slices])
+    del taken, world, waiting, slices
     yield
     while calls:
         chosen = [calls.popitem() for _ in range(min(_SLICE, len(calls)))]
@@ -90,10 +93,10 @@ def read(snapshots: Snapshots, info: SnapshotInfo) -> Generator[None, None, Take
     for key, blob in snapshots.load(info.id):
         found[key] = CODEC.decode(blob)
         yield
-    world, waiting = found.pop(_WORLD, None), found.pop(_WAITING, {})
+    world, waiting, maimed = found.pop(_WORLD, None), found.pop(_WAITING, {}), found.pop(_MAIMED, ())
     if world is None:
         raise CodecError("snapshot", "holds no world")
-    return Taken(info.position, world, found, waiting)
+    return Taken(info.position, world, found, waiting, maimed)
 
 
 def configuration_hash(settings: Settings, server: str) -> str:

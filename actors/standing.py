@@ -111,7 +111,7 @@ class Standing:
         """Calls that ended in rows that are gone: of these nothing more is said."""
         self._unknown: dict[str, int] = {}
         """Calls that began in rows that are gone, and their last sequence."""
-        self._maimed: set[str] = set()
+        self.maimed: set[str] = set()
         """Calls of which something was set aside before they began: when they do, they say so."""
 
     # --- a row --------------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Standing:
         """Forget a call that is over, if it lives on."""
         if call_id in self.calls.states:
             self.calls.dismiss(call_id)
-            self._maimed.discard(call_id)
+            self.maimed.discard(call_id)
             self.batch.ended.append(stream_of(call_id))
 
     def give_up(self, call_id: str, n: int, at_ms: int) -> None:
@@ -213,7 +213,7 @@ class Standing:
             return None
         known = routed.call_id in self.calls.states
         self._begin_unknown(routed.call_id)
-        maimed = not known and routed.call_id in self._maimed
+        maimed = not known and routed.call_id in self.maimed
         if maimed:
             self.calls.restore(routed.call_id, degrade(Call.new(routed.call_id, self._server, self._settings)))
         folded = self.calls.deliver(routed)
@@ -227,7 +227,7 @@ class Standing:
         batch.began += not known
         if folded.ended:
             batch.ended.append(stream_of(routed.call_id))
-            self._maimed.discard(routed.call_id)
+            self.maimed.discard(routed.call_id)
             if not redrive.has_ended(self.world, routed.call_id):
                 self.over.add(routed.call_id)
         return None
@@ -252,7 +252,7 @@ class Standing:
         """Something of a call was set aside: from here on its messages say so."""
         self.calls.degrade(call_id)
         if call_id not in self.calls.states and self.is_active(call_id):
-            self._maimed.add(call_id)
+            self.maimed.add(call_id)
 
     # --- what was not told in time ------------------------------------------------------------------------------------
 
@@ -341,17 +341,17 @@ class Standing:
 
     # --- after a death ------------------------------------------------------------------------------------------------
 
-    def restore(self, marks: Mapping[str, Mark], aside: Collection[str]) -> None:
-        """The world and the calls are those of a snapshot; the ledger says more of calls that it does not hold.
+    def restore(self, marks: Mapping[str, Mark], maimed: Collection[str]) -> None:
+        """The world and the calls are those of a snapshot; of calls that it does not hold more is known.
 
         Args:
             marks: how far each stream is published.
-            aside: calls of which something is in quarantine.
+            maimed: calls of which something was set aside before they began.
         """
         ended = {stream for stream, mark in marks.items() if mark.phase is Phase.ENDED}
         absent = {call_id for call_id in self.world.correlation.calls if call_id not in self.calls.states}
         self.over = {call_id for call_id in absent if stream_of(call_id) in ended}
-        self._maimed = (absent - self.over) & set(aside)
+        self.maimed = (absent - self.over) & set(maimed)
 
     def miss(self, n: int, began_ms: int, latest_ms: int) -> None:
         """Rows that were folded are gone: see `recovery.missed`."""
@@ -360,7 +360,7 @@ class Standing:
     def forget_ended(self) -> None:
         """Nothing more can come of calls that the world has forgotten."""
         self.over = {call_id for call_id in self.over if not redrive.has_ended(self.world, call_id)}
-        self._maimed = {call_id for call_id in self._maimed if not redrive.has_ended(self.world, call_id)}
+        self.maimed = {call_id for call_id in self.maimed if not redrive.has_ended(self.world, call_id)}
 
     def agree(self, marks: dict[str, Mark], ahead: Collection[str]) -> Disagreement:
         """See to it that what comes next has the next numbers, also where rows since the snapshot are gone.

@@ -31,7 +31,7 @@ def settings() -> Settings:
 def taken(calls: int, settings: Settings) -> Taken:
     """A state of so many calls."""
     states = {f"{number}.1": Call.new(f"{number}.1", SERVER, settings) for number in range(calls)}
-    return Taken(POSITION, World.new(SERVER), states, {})
+    return Taken(POSITION, World.new(SERVER), states, {}, ("1.9",))
 
 
 def written(ledger: Ledger, what: Taken, settings: Settings) -> Iterator[None]:

@@ -19,13 +19,19 @@ ENDED = [each.input.n for each in INPUTS if type(each.input.body) is ChannelEnde
 
 
 @pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize("rows", [1, 2])
-def test_a_call_whose_beginning_was_set_aside_says_so(site: Site, in_call: Fault, rows: int, stored: bool) -> None:
-    """Each of its messages is `degraded`, in a replay too, and whichever process says it."""
+def test_a_call_whose_beginning_was_set_aside_says_so(
+    site: Site, in_call: Fault, rows: int, dropped: bool, stored: bool
+) -> None:
+    """Each of its messages is `degraded`: in a replay too, whichever process says it, also if the row is dropped."""
     in_call.rows = set(TOLD[:rows])
     last = max(in_call.rows)
     site.frames(0, last)
     assert len(site.waiting()) == rows
+    for n in in_call.rows if dropped else ():
+        site.order(n, "drop")
+    site.fold()
     if stored:
         site.snapshot()
     site.anew()
