@@ -4,7 +4,8 @@
 
 - a plain ARI event: `{"type": …}`
 - a recorded one: `{"t": seconds, "event": {"type": …}}`
-- a row of a journal: `{"n": int, "at_ms": int, "kind": str, "body": object}`; `"text": str` for a body that is no JSON
+- a row of a journal: `{"uuid": str, "n": int, "at_ms": int, "kind": str, "body": object}`; `"text": str` for a body
+  that is no JSON; `uuid` names the journal, whose numbers another one has again (older exports do not say)
 
 It is deterministic, byte for byte, and invents nothing at the end of the input: a call that has not ended is not
 finished.
@@ -35,6 +36,8 @@ from wire.store.row import Kind, Row
 class _Aside(NamedTuple):
     """What was set aside of a row."""
 
+    uuid: str
+    """Its journal, as `Replay` has it."""
     row: Row
     call_id: str | None
     """The call that could not take it; None if nobody could."""
@@ -62,8 +65,10 @@ class Replay:
         """The first hundred lines that were no use, with the reason; `n` is the line's number."""
         self.counts: Counter[str] = Counter()
         """`rejected:REASON` and `unexpected:WHAT` → how often."""
-        self._aside: dict[int, list[_Aside]] = {}
-        """By row."""
+        self._aside: dict[tuple[str, int], list[_Aside]] = {}
+        """By journal and row."""
+        self._uuid = ""
+        """Journal of the row that is being folded; empty if its line does not say."""
         self._over: set[str] = set()
         """Calls that ended before the world knows of it, since they were not told of all their channels."""
         self._maimed: set[str] = set()
@@ -97,6 +102,7 @@ class Replay:
             elif "kind" in told and "n" in told:
                 row = _row(told)
                 if row is not None:
+                    self._uuid = str(told.get("uuid", ""))
                     return self._take_row(row, n)
                 self._reject(Rejected(n, "not-a-row", "n, at_ms, kind, and body or text are needed"))
                 return []
@@ -116,10 +122,10 @@ class Replay:
         try:
             done = step(self.world, row, self.settings)
         except Exception as problem:  # noqa: BLE001  # as the daemon does
-            self._set_aside(_Aside(row, None, ()), n, problem)
+            self._set_aside(_Aside(self._uuid, row, None, ()), n, problem)
             return []
         if done.rejected is not None:
-            self._keep(_Aside(row, None, ()))
+            self._keep(_Aside(self._uuid, row, None, ()))
         return self._take(done, n, row)
 
     def _take(self, done: Step, n: int, row: Row | None = None) -> list[OutboundMessage]:
@@ -197,7 +203,7 @@ class Replay:
         """A call could not take one of a row's inputs: that and the rest of the row is set aside for it."""
         call_id = routed[index].call_id
         rest = tuple(each for each in routed[index:] if each.call_id == call_id)
-        self._set_aside(_Aside(row, call_id, rest), n, problem)
+        self._set_aside(_Aside(self._uuid, row, call_id, rest), n, problem)
         if (call := self.calls.get(call_id)) is not None:
             self.calls[call_id] = host.degrade(call)
         elif call_id not in self._over and not redrive.has_ended(self.world, call_id):
@@ -213,14 +219,14 @@ class Replay:
         self._keep(aside)
 
     def _keep(self, aside: _Aside) -> None:
-        self._aside.setdefault(aside.row.n, []).append(aside)
+        self._aside.setdefault((aside.uuid, aside.row.n), []).append(aside)
         if len(self._aside) > _MOST_ASIDE:
             del self._aside[next(iter(self._aside))]
 
     def _redrive(self, order: redrive.Order, row: Row) -> list[OutboundMessage]:
         """Apply what was set aside once more; what fails again stays where it is."""
         messages: list[OutboundMessage] = []
-        for each in self._aside.pop(order.n, []):
+        for each in self._meant(order):
             before, calls = self.world, dict(self.calls)
             try:
                 messages.extend(self._apply(each, row))
@@ -231,6 +237,7 @@ class Replay:
 
     def _apply(self, each: _Aside, row: Row) -> Sequence[OutboundMessage]:
         if each.call_id is None:
+            self._uuid = each.uuid  # what this row cannot do now either is set aside as that row's
             return self._take(redrive.late(self.world, each.row, self.settings), self.lines, each.row)
         has_ended = each.call_id in self._over or redrive.has_ended(self.world, each.call_id)
         if each.call_id not in self.calls and has_ended:
@@ -244,10 +251,14 @@ class Replay:
                 break
         return messages
 
+    def _meant(self, order: redrive.Order) -> list[_Aside]:
+        """Take what an order means out of what is set aside."""
+        return self._aside.pop((order.uuid, order.n), []) + self._aside.pop(("", order.n), [])
+
     def _drop(self, order: redrive.Order, row: Row) -> list[OutboundMessage]:
         """Forget what was set aside."""
         messages: list[OutboundMessage] = []
-        dropped = self._aside.pop(order.n, [])
+        dropped = self._meant(order)
         waiting = {each.call_id for one in self._aside.values() for each in one}
         for each in dropped:
             if each.call_id is not None and each.call_id not in waiting:

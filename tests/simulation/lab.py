@@ -171,6 +171,8 @@ class Lab:
         self._kept: list[Row] = []
         """Rows that the journal may have cut off by now."""
         self._kept_to: Position | None = None
+        self._journals: dict[Row, str] = {}
+        """The journal of each row."""
         self.limits = replace(LIMITS, ages=ages(self.luck("ages")))
         self.boot_id = "boot"
         self.damage = Damage.NONE
@@ -289,6 +291,7 @@ class Lab:
         try:
             while (batch := reader.read(self._kept_to, 1000, 1 << 24)) is not None:
                 self._kept_to = Position(batch.uuid, batch.rows[-1].n)
+                self._journals.update(dict.fromkeys(batch.rows, batch.uuid))
                 yield from batch.rows
         finally:
             reader.close()
@@ -483,7 +486,7 @@ class Lab:
             machine.die()
         self.happened["journal.cut"] += self._is_cut()
         rows = [*self._kept, *self._rows()]
-        exported = [export_line(row) for row in rows]
+        exported = [export_line(row, self._journals[row]) for row in rows]
         self.happened["withheld"] += sum(b'"messages-withheld"' in body for body in self.broker.received)
         self.happened["rows.lost"] += sum(row.kind == Kind.LOST for row in rows)
         links = tuple(checker.Stretch(link.number, tuple(link.sent)) for link in self.pbx.links)

@@ -211,7 +211,7 @@ class JournalReader:
             for row in batch.rows:
                 if upto is not None and batch.uuid == upto.uuid and row.n > upto.n:
                     return
-                yield export_line(row)
+                yield export_line(row, batch.uuid)
             after = Position(batch.uuid, batch.rows[-1].n)
 
     def close(self) -> None:
@@ -387,8 +387,10 @@ def _lost(last: int, after: int, from_ms: int, to_ms: int, reason: str) -> Row:
     return Row(last, to_ms, Kind.LOST.value, orjson.dumps(told))
 
 
-def export_line(row: Row) -> bytes:
+def export_line(row: Row, uuid: str) -> bytes:
     """A row as one line of JSON: `body` holds its JSON as it came, or `text` a body that is no JSON.
+
+    `uuid` names its journal: after a power cut or damage the next one counts its rows from 1 again.
 
     A byte that is no UTF-8 is written as `\\xNN`: that is no escape of JSON, so broken JSON stays broken.
     """
@@ -399,4 +401,5 @@ def export_line(row: Row) -> bytes:
     else:
         # As it came, unless it is spread over lines: numbers too large for orjson would not survive being read.
         told = {"body": body if b"\n" in row.body or b"\r" in row.body else orjson.Fragment(row.body)}
-    return orjson.dumps({"n": row.n, "at_ms": row.at_ms, "kind": row.kind, **told}, option=orjson.OPT_APPEND_NEWLINE)
+    place = {"uuid": uuid, "n": row.n, "at_ms": row.at_ms, "kind": row.kind}
+    return orjson.dumps(place | told, option=orjson.OPT_APPEND_NEWLINE)

@@ -9,8 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from actors.call import redrive
+from actors.call.redrive import Order
 from actors.call.replay import Replay, replay
 from conf.settings import Bounds, Call, Settings
+from tests.actors.site import FRAMES, TYPED, Fault
+from wire.store.journal import export_line
+from wire.store.row import Kind, Row
 
 Lines = Callable[[str], list[bytes]]
 
@@ -140,6 +145,24 @@ def test_the_three_forms_of_a_line_say_the_same(recording: Lines, settings: Sett
     expected = list(replay(recorded, "pbx1", settings))
     assert list(replay(plain, "pbx1", settings)) == expected
     assert list(replay(rows, "pbx1", settings)) == expected
+
+
+def test_an_order_means_the_row_of_its_journal(settings: Settings, in_world: Fault) -> None:
+    """Another journal has that number again."""
+    n, run = TYPED[0], Replay("pbx1", settings)
+
+    def fed(row: Row, uuid: str) -> list[str]:
+        return [orjson.loads(message.body)["data"]["digit"] for message in run.feed(export_line(row, uuid))]
+
+    for number, frame in enumerate(FRAMES[: n - 1], 1):
+        run.feed(export_line(Row(number, 5, Kind.FRAME, frame), "i"))
+    in_world.rows = {n}
+    for uuid, typed in zip("ij", TYPED, strict=False):
+        assert fed(Row(n, 5, Kind.FRAME, FRAMES[typed - 1]), uuid) == []
+    in_world.mend()
+    orders = [orjson.dumps(redrive.command(Order("", uuid, n))) for uuid in "jjih"]
+    first, second = (orjson.loads(FRAMES[typed - 1])["digit"] for typed in TYPED[:2])
+    assert [fed(Row(100, 5, Kind.OPERATOR, order), "j") for order in orders] == [[second], [], [first], []]
 
 
 def test_bad_lines_are_counted_and_passed_over(recording: Lines, settings: Settings) -> None:

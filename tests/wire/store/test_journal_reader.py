@@ -281,7 +281,8 @@ def test_a_journal_that_vanished(journal: "Harness") -> None:
 )
 def test_export_lines(body: bytes, line: bytes) -> None:
     """A row is one line: JSON as it came, or a text that is still no JSON when it is read again."""
-    assert export_line(Row(3, 5, "frame", body)) == b'{"n":3,"at_ms":5,"kind":"frame",' + line + b"}\n"
+    head = b'{"uuid":"j","n":3,"at_ms":5,"kind":"frame",'
+    assert export_line(Row(3, 5, "frame", body), "j") == head + line + b"}\n"
 
 
 def test_export_gives_a_range(journal: "Harness") -> None:
