@@ -129,6 +129,7 @@ def _chunk(seeds: Sequence[int]) -> Chunk:
             wrong.append((seed, result.wrong[0]))
     gc.enable()
     gc.collect()
+    gc.freeze()  # what is left are modules and caches: the next time it need not be looked through again
     return len(seeds), happened, wrong
 
 

@@ -9,16 +9,15 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 from unittest import mock
-from urllib.parse import unquote, urlparse
 from uuid import UUID
 
-from wire.store import database, journal_writer
+from wire.store import database, journal_writer, segment
 
 Trouble = Literal["full", "readonly", "ioerr", "doubt"]
 
@@ -28,6 +27,7 @@ _CODES = {
     "ioerr": (sqlite3.SQLITE_IOERR, "SQLITE_IOERR", "disk I/O error"),
     "doubt": (sqlite3.SQLITE_IOERR, "SQLITE_IOERR", "disk I/O error"),
 }
+_execute = sqlite3.Connection.execute
 _WRITES = ("INSERT", "UPDATE", "DELETE", "COMMIT", "CREATE")
 
 
@@ -44,6 +44,8 @@ class Disk:
         self.slow_ms: dict[str, int] = {}
         self.fatal: dict[str, tuple[int, bool]] = {}
         """What is stored → (statements until the process that runs one dies, whether after it was done)."""
+        self.journal_touched = 0
+        """Times that anybody did something to the journal's files."""
         self.abandoned: list[Connection] = []
         """Connections in whose midst a process died: nobody else may know of them."""
         self._happened = happened
@@ -99,8 +101,9 @@ class Disk:
 
     def connect(self, name: str, **options: Any) -> sqlite3.Connection:
         """sqlite3.connect of this disk."""
-        opened: Connection = sqlite3.connect(name, factory=Connection, **options)
-        opened.stored = "ledger" if Path(unquote(urlparse(name).path)).name.startswith("ledger") else "journal"
+        # All of a run is one process: SQLite need not lock against others, nor share its index of a WAL with them.
+        opened: Connection = sqlite3.connect(f"{name}&vfs=unix-excl", factory=Connection, **options)
+        opened.stored = "ledger" if "/ledger.db" in name else "journal"
         opened.disk = self
         return opened
 
@@ -123,11 +126,11 @@ class Connection(sqlite3.Connection):
     def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
         """See sqlite3."""
         if self.disk is None or not self.disk.minds(self.stored):
-            return super().execute(statement, *parameters)
+            return _execute(self, statement, *parameters)
         head = statement.lstrip()[:12].upper()
         try:
             self.disk.before(self.stored, head)
-            cursor = super().execute(statement, *parameters)
+            cursor = _execute(self, statement, *parameters)
             self.disk.after(self.stored, head)
         except Death:
             self.disk.abandoned.append(self)
@@ -183,8 +186,14 @@ class Drafts:
 
 
 @contextmanager
-def installed(disk: Disk, luck: random.Random) -> Iterator[None]:
-    """Within, `wire.store` uses this disk, and journals get repeatable names."""
+def installed(disk: Disk, luck: random.Random, before_cut: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Within, `wire.store` uses this disk, and journals get repeatable names.
+
+    Args:
+        disk: of the run.
+        luck: for the names.
+        before_cut: called before a segment of the journal is unlinked.
+    """
 
     class Shim:
         connect = staticmethod(disk.connect)
@@ -192,10 +201,16 @@ def installed(disk: Disk, luck: random.Random) -> Iterator[None]:
         def __getattr__(self, name: str) -> Any:
             return getattr(sqlite3, name)
 
+    def remove(path: Path) -> None:
+        if path.suffix == segment.SUFFIX:
+            before_cut()
+        database.remove(path)
+
     uuids = SimpleNamespace(uuid4=lambda: UUID(int=luck.getrandbits(128), version=4))
     with (
         mock.patch.object(database, "sqlite3", Shim()),
         mock.patch.object(database, "_migrate", Drafts.migrate),
         mock.patch.object(journal_writer, "uuids", uuids),
+        mock.patch.object(journal_writer, "remove", remove),
     ):
         yield

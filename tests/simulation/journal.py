@@ -1,10 +1,13 @@
-"""The journal's writer without its thread: the thread's own steps, done when the simulation says so."""
+"""The journal's writer without its thread: the thread's own steps, done when the simulation says so; and a reader."""
 
 import contextlib
 import sqlite3
+from pathlib import Path
 
+from tests.simulation.disk import Disk
 from wire.store.errors import StoreDamaged, StoreUnusable
-from wire.store.journal import JournalWriter
+from wire.store.journal import Batch, JournalReader, JournalWriter
+from wire.store.row import Position
 
 
 class DrivenJournal(JournalWriter):
@@ -45,3 +48,23 @@ class DrivenJournal(JournalWriter):
             with contextlib.suppress(sqlite3.Error):  # as the product's thread
                 self._mark(self._connection, clean=True)
         self.die()
+
+
+class PatientReader(JournalReader):
+    """As its base, but where it found nothing it does not look again until somebody touched the journal's files, or
+    the disk has something to say: one look in two would find nothing once more."""
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        super().__init__(directory)
+        self._disk = disk
+        self._empty: tuple[Position | None, int] | None = None
+        """Where nothing was found, and how often the files had been touched by then."""
+
+    def read(self, after: Position | None, rows: int, max_bytes: int) -> Batch | None:
+        """As its base's."""
+        look = (after, self._disk.journal_touched)
+        if look == self._empty and not self._disk.minds("journal"):
+            return None
+        found = super().read(after, rows, max_bytes)
+        self._empty = look if found is None else None
+        return found

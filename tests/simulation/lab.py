@@ -173,6 +173,7 @@ class Lab:
         self._kept_to: Position | None = None
         self._journals: dict[Row, str] = {}
         """The journal of each row."""
+        self._may_be_damaged = any(fault.kind == "power" for fault in schedule)
         self.limits = replace(LIMITS, ages=ages(self.luck("ages")))
         self.boot_id = "boot"
         self.damage = Damage.NONE
@@ -257,6 +258,7 @@ class Lab:
             for machine in list(self.machines.values()):
                 self.kill(machine)
         self.boot_id += "+"
+        self.disk.journal_touched += 1
         ledger = sorted(self.folder.glob("ledger.db*"))
         # Without its WAL a database is what it was at the last checkpoint.
         journal = sorted(path for path in (self.folder / "journal").glob("*.journal*") if path.stat().st_size)
@@ -277,8 +279,13 @@ class Lab:
         elif hurt != "nothing" and (self.damage is Damage.JOURNAL or self._is_cut()):
             self.damage = Damage.BOTH  # what was cut off cannot be folded again
 
+    def journal_needed(self) -> None:
+        """The journal was told what is needed of it. Where a power cut is to come, the checker knows it up to here."""
+        if self._may_be_damaged:
+            self.keep()
+
     def keep(self) -> None:
-        """Note what the journal holds, before it may cut off what nobody needs any more."""
+        """Note what the journal holds, before it cuts off what nobody needs any more."""
         trouble, fatal = self.disk.trouble, self.disk.fatal
         self.disk.trouble, self.disk.fatal = {}, {}
         with suppress(StoreDamaged):
@@ -573,7 +580,8 @@ def run(seed: int, schedule: Sequence[Fault] | None = None) -> Result:
         lab = Lab(seed, chosen, folder)
         stepping = mock.patch.object(standing, "world", SimpleNamespace(step=lab.fold))
         buggy = any(fault.kind == "bug" for fault in chosen)
-        with stepping, installed(lab.disk, lab.luck("disk")), lab.bugs.installed() if buggy else nullcontext():
+        storing = installed(lab.disk, lab.luck("disk"), before_cut=lab.keep)
+        with stepping, storing, lab.bugs.installed() if buggy else nullcontext():
             lab.run()
             result = lab.check()
     return replace(result, schedule=chosen)

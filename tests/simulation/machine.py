@@ -8,6 +8,7 @@ under them may lose, double and delay what it carries.
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from actors.line import Line, Sent
@@ -65,7 +66,7 @@ class Machine:
 
     def later(self, ms: float, action: Action) -> None:
         """A timer; it dies with the process."""
-        self.lab.clock.after(ms, lambda: self.do(action))
+        self.lab.clock.after(ms, partial(self.do, action))
 
     def do(self, action: Action) -> None:
         """Do something in this process, if it lives."""

@@ -33,7 +33,7 @@ from supervision.reasons import Crash
 from tests.simulation.broker import Sink
 from tests.simulation.bugs import Bug
 from tests.simulation.clock import Action
-from tests.simulation.journal import DrivenJournal
+from tests.simulation.journal import DrivenJournal, PatientReader
 from tests.simulation.machine import Machine, latest
 from tests.simulation.pbx import Link
 from wire.amqp import session as amqp_session
@@ -44,7 +44,6 @@ from wire.backoff import Backoff
 from wire.metrics.registry import Registry
 from wire.sink import Outcome, SinkState
 from wire.store.errors import StoreDamaged, StoreUnusable
-from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger
 from wire.store.offer import Accepted, Added, Limits, Offer, Unparked
 from wire.store.outbox import Entry
@@ -108,6 +107,7 @@ class ConnectionMachine(Machine):
         self._feed(ari.Start())
 
     def die(self) -> None:
+        self.lab.disk.journal_touched += 1
         self.journal.die()
         if self._link is not None:
             self.lab.pbx.detach(self._link)
@@ -115,6 +115,7 @@ class ConnectionMachine(Machine):
     def stop(self) -> None:
         self._stopping = True
         self._feed(ari.Stop())
+        self.lab.disk.journal_touched += 1
         self.journal.end()
         self.leave()
 
@@ -228,6 +229,7 @@ class ConnectionMachine(Machine):
     def _drive(self) -> None:
         self._driving = False
         self.lab.most("journal waiting bytes", self.journal.health().waiting_bytes)
+        self.lab.disk.journal_touched += 1
         if not self.journal.drive() and not self._stopping:
             self._driving = True
             self.later(DISK_RETRY_MS, self._drive)
@@ -238,7 +240,7 @@ class ConnectionMachine(Machine):
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def receive_JournalNeeded(self, message: JournalNeeded, _sender: Peer) -> None:
-        self.lab.keep()
+        self.lab.journal_needed()
         self.journal.retire(message.positions)
         self._drive_soon()
 
@@ -289,7 +291,7 @@ class SwitchboardMachine(Machine):
         super().__init__(lab, identity)
         self._luck = lab.luck(f"switchboard {identity.generation}")
         self.ledger = Ledger(lab.folder / "ledger.db", lab.settings.journal.synchronous)
-        self.reader = JournalReader(lab.folder / "journal")
+        self.reader = PatientReader(lab.folder / "journal", lab.disk)
         self.outgoing = Outgoing(self.ledger, lab.limits, self._offer, lambda: lab.clock.wall)
         self._offer_timer = 0
         self._doubted = Doubted(frozenset())
