@@ -50,6 +50,7 @@ def verdict(
     returned: Collection[str] = (),
     damage: Damage = Damage.NONE,
     redriven: Collection[str] = (),
+    unsaid: Collection[Row] = (),
 ) -> list[str]:
     """All violations.
 
@@ -63,6 +64,7 @@ def verdict(
         damage: what cannot be asked for.
         redriven: ids of those that were parked, and that the consumer had not got when all that was parked was offered
             again: order is promised among these.
+        unsaid: rows that the journal had cut off when the ledger was lost, and with it what no broker had of them.
     """
     streams, doubtful = consumed(bodies)
     replayed_streams, _ = consumed(replayed)
@@ -76,7 +78,7 @@ def verdict(
     if damage is Damage.NONE:
         wrong += as_replayed(streams, replayed_streams) + ended(streams)
     wrong += received(links, rows)
-    return wrong + told(streams, rows, server, since=None if damage is Damage.NONE else 1)
+    return wrong + told(streams, rows, server, None if damage is Damage.NONE else 1, unsaid)
 
 
 def consumed(bodies: Iterable[bytes]) -> tuple[Streams, list[str]]:
@@ -264,7 +266,9 @@ def _matched(sent: Sequence[bytes], part: _Part) -> tuple[int, bool]:
     return position, hole or part.ended
 
 
-def told(streams: Streams, rows: Sequence[Row], server: str, since: int | None = None) -> list[str]:
+def told(
+    streams: Streams, rows: Sequence[Row], server: str, since: int | None = None, unsaid: Collection[Row] = ()
+) -> list[str]:
     """Every hole that the journal tells of is covered by a `monitoring-gap`.
 
     Args:
@@ -272,7 +276,10 @@ def told(streams: Streams, rows: Sequence[Row], server: str, since: int | None =
         rows: the journal.
         server: the PBX's name.
         since: rows lost further on than here in their journal may have been folded before they were; None: all count.
+        unsaid: of these it cannot be asked.
     """
+    if unsaid:
+        rows = [row for row in rows if row not in unsaid]
     spans = _spans(streams, server)
     wrong = []
     for what, at in holes([row for row in rows if since is None or row.kind != Kind.LOST or row.n <= since]):

@@ -49,7 +49,7 @@ from tests.simulation.roles import (
 )
 from wire.store.database import translated
 from wire.store.errors import StoreDamaged, StoreUnusable
-from wire.store.journal import JournalReader, export_line
+from wire.store.journal import Batch, JournalReader, export_line
 from wire.store.ledger import Quarantined
 from wire.store.row import Kind, Position, Row
 from wire.store.segment import list_segments
@@ -171,6 +171,9 @@ class Lab:
         self._kept: list[Row] = []
         """Rows that the journal may have cut off by now."""
         self._kept_to: Position | None = None
+        self._unsaid: frozenset[Row] = frozenset()
+        """Rows that the journal did not have any more when the ledger was lost: what came of them and no broker had yet
+        is gone."""
         self._journals: dict[Row, str] = {}
         """The journal of each row."""
         self._may_be_damaged = any(fault.kind == "power" for fault in schedule)
@@ -278,6 +281,10 @@ class Lab:
             self.damage = max(self.damage, Damage.BOTH if hurt == "wal" else Damage.JOURNAL)
         elif hurt != "nothing" and (self.damage is Damage.JOURNAL or self._is_cut()):
             self.damage = Damage.BOTH  # what was cut off cannot be folded again
+        if self.damage is Damage.BOTH and hurt != "journal":
+            with self._readable():
+                here = {row for batch in self._batches(None) for row in batch.rows}
+                self._unsaid |= frozenset(self._kept) - here
 
     def journal_needed(self) -> None:
         """The journal was told what is needed of it. Where a power cut is to come, the checker knows it up to here."""
@@ -286,20 +293,31 @@ class Lab:
 
     def keep(self) -> None:
         """Note what the journal holds, before it cuts off what nobody needs any more."""
+        with self._readable():
+            self._kept.extend(self._rows())
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Within, the disk refuses nothing; what cannot be read ends it."""
         trouble, fatal = self.disk.trouble, self.disk.fatal
         self.disk.trouble, self.disk.fatal = {}, {}
         with suppress(StoreDamaged):
-            self._kept.extend(self._rows())
+            yield
         self.disk.trouble, self.disk.fatal = trouble, fatal
 
     def _rows(self) -> Iterator[Row]:
-        """Rows of the journal behind those that are noted."""
+        """Rows of the journal behind those that are noted, from here on noted too."""
+        for batch in self._batches(self._kept_to):
+            self._kept_to = Position(batch.uuid, batch.rows[-1].n)
+            self._journals.update(dict.fromkeys(batch.rows, batch.uuid))
+            yield from batch.rows
+
+    def _batches(self, after: Position | None) -> Iterator[Batch]:
         reader = JournalReader(self.folder / "journal")
         try:
-            while (batch := reader.read(self._kept_to, 1000, 1 << 24)) is not None:
-                self._kept_to = Position(batch.uuid, batch.rows[-1].n)
-                self._journals.update(dict.fromkeys(batch.rows, batch.uuid))
-                yield from batch.rows
+            while (batch := reader.read(after, 1000, 1 << 24)) is not None:
+                after = Position(batch.uuid, batch.rows[-1].n)
+                yield batch
         finally:
             reader.close()
 
@@ -500,7 +518,9 @@ class Lab:
         replay = Replay(PBX, self.settings)
         replayed = [message.body for line in exported for message in replay.feed(line)]
         bodies, returned, redriven = self.broker.received, self.broker.returned, self.broker.redriven
-        wrong = self.wrong + checker.verdict(bodies, rows, replayed, links, PBX, returned, self.damage, redriven)
+        wrong = self.wrong + checker.verdict(
+            bodies, rows, replayed, links, PBX, returned, self.damage, redriven, self._unsaid
+        )
         wrong += self._memory()
         if self.damage is Damage.NONE:
             wrong += self._complaints()

@@ -98,12 +98,13 @@ def test_one_id_with_two_contents_is_noticed(good: Result) -> None:
 
 
 def test_a_gap_that_is_hidden_is_noticed(good: Result) -> None:
-    """A `monitoring-gap` that never came, though nothing of its stream is missed."""
+    """A `monitoring-gap` that never came, though nothing of its stream is missed, if it can be asked for."""
     streams, _ = checker.consumed(good.received)
     assert checker.told(streams, good.rows, PBX) == []
     own = f"pbx:{PBX}"
     streams[own] = [each for each in streams[own] if each["operation"]["type"] != "monitoring-gap"]
     assert any("no monitoring-gap" in sentence for sentence in checker.told(streams, good.rows, PBX))
+    assert checker.told(streams, good.rows, PBX, unsaid=[row for row in good.rows if row.kind == Kind.LINK_DOWN]) == []
 
 
 def test_a_gap_of_which_the_journal_knows_nothing_is_noticed() -> None:
