@@ -259,6 +259,10 @@ class JournalReader:
             if segment.path.exists():
                 raise
             return None
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            # A segment gets its name when it is complete, so this one was cut to nothing.
+            connection.close()
+            raise StoreDamaged(segment.path, "is empty")
         self._open = (segment, connection)
         return connection
 

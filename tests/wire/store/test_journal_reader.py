@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,16 @@ def fill(
 def lost(row: Row) -> dict[str, Any]:
     assert row.kind == Kind.LOST
     return dict(orjson.loads(row.body))
+
+
+def without_head(path: Path) -> None:
+    """Its first page is lost."""
+    with path.open("r+b") as file:
+        file.write(b"\0" * 4096)
+
+
+def cut_to_nothing(path: Path) -> None:
+    os.truncate(path, 0)
 
 
 def test_nothing_yet(journal: "Harness") -> None:
@@ -153,13 +163,15 @@ def test_a_stretch_over_damage(journal: "Harness") -> None:
     assert reader.range().last == Position(following.name.split("-", 3)[3].removesuffix(".journal"), 500)
 
 
+@pytest.mark.parametrize("hurt", [without_head, cut_to_nothing])
 @pytest.mark.parametrize("edge", [0, -1])
-def test_the_range_of_a_journal_with_a_damaged_edge(journal: "Harness", edge: int) -> None:
+def test_the_range_of_a_journal_with_a_damaged_edge(
+    journal: "Harness", edge: int, hurt: Callable[[Path], None]
+) -> None:
     """range() tells what can be read."""
     uuid = fill(journal, 500)
     firsts = [int(path.name.split("-")[1]) for path in journal.segments()]
-    with journal.segments()[edge].open("r+b") as file:
-        file.write(b"\0" * 4096)
+    hurt(journal.segments()[edge])
     found = journal.reader().range()
     want = (firsts[1], 500) if edge == 0 else (1, firsts[-1] - 1)
     assert (found.first, found.last) == tuple(Position(uuid, n) for n in want)
@@ -246,13 +258,13 @@ def test_a_changed_body_is_noticed(journal: "Harness", n: int) -> None:
     assert lost(rows[n - 1])["rows"] == 1
 
 
-def test_a_lost_segment_head_is_bridged_from_its_name(journal: "Harness") -> None:
+@pytest.mark.parametrize("hurt", [without_head, cut_to_nothing])
+def test_a_lost_segment_head_is_bridged_from_its_name(journal: "Harness", hurt: Callable[[Path], None]) -> None:
     """A segment in the middle whose head is garbage loses its own rows: the names tell which those were."""
     fill(journal, 500)
     path, following = journal.segments()[1:3]
     first, then = (int(each.name.split("-")[1]) for each in (path, following))
-    with path.open("r+b") as file:
-        file.write(b"\0" * 4096)
+    hurt(path)
     rows = [row for _, row in journal.rows()]
     assert [row.n for row in rows] == [*range(1, first), then - 1, *range(then, 501)]
     assert lost(rows[first - 1])["rows"] == then - first
