@@ -23,7 +23,7 @@ from typing import NamedTuple
 import orjson
 
 from actors.call import host, redrive
-from actors.call.decoding import DecodeError, interpret, is_dropped
+from actors.call.decoding import DecodeError, glance, interpret
 from actors.call.discreet import words_shown
 from actors.call.inputs import Routed
 from actors.call.state import Call
@@ -86,9 +86,12 @@ class Replay:
             The messages that it causes, in order.
         """
         self.lines += 1
-        if is_dropped(line):
-            return []
         n = self.lines
+        event = glance(line)
+        if event is None:
+            return []
+        if event is not False:
+            return self._take(step_event(self.world, n, event, self.settings), n)
         try:
             told = orjson.loads(line)
         except orjson.JSONDecodeError as error:
