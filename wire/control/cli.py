@@ -13,6 +13,7 @@ there is never a traceback. It starts fast: rich, pydantic, the client and the c
 that use them, thespian by none.
 """
 
+import gc
 import json
 import os
 import sys
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 import click
 
 from wire.control.api import ControlError, DaemonDown, NotPermitted, Unanswered, Unsupported
-from wire.control.door import Door, common, door_of, pbx_option, sure, write, yes_option
+from wire.control.door import Door, common, door_of, pbx_option, sure, uncollected, write, yes_option
 
 EXITS = {
     0: "done",
@@ -394,12 +395,13 @@ def replay(door: Door, files: tuple[str, ...], server: str | None) -> None:
     A FILE holds plain ARI events, recorded ones ({"t": …, "event": …}) or exported journal rows, one a line; gzipped or
     not; `-` is standard input. Each FILE is a world of its own. Lines of no use are told on standard error.
     """
-    from wire.control.replay import replayed
+    with uncollected():
+        from wire.control.replay import replayed
 
-    settings = door.settings()
-    name = server or next((pbx.name for pbx in settings.pbx), "pbx1")
-    for file in files:
-        write(replayed(file, name, settings, lambda problem: click.echo(f"arimon-ctl: {problem}", err=True)))
+        settings = door.settings()
+        name = server or next((pbx.name for pbx in settings.pbx), "pbx1")
+        for file in files:
+            write(replayed(file, name, settings, lambda problem: click.echo(f"arimon-ctl: {problem}", err=True)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -441,4 +443,6 @@ def _failed(text: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # else the interpreter looks through all that was imported once more before it ends
+    sys.exit(code)

@@ -1,11 +1,10 @@
 """Recordings from disk through the call model: what `arimon-ctl replay` prints."""
 
-import gc
 import gzip
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from io import BufferedReader
 from typing import IO, cast
 
@@ -40,7 +39,6 @@ def replayed(file: str, server: str, settings: Settings, problem: Callable[[str]
     run = Replay(server, settings)
     try:
         with ExitStack() as stack:
-            stack.enter_context(_uncollected())
             source = _opened(file, stack)
             while line := source.readline(MAX_LINE_BYTES + 1):
                 if len(line) > MAX_LINE_BYTES:
@@ -52,18 +50,6 @@ def replayed(file: str, server: str, settings: Settings, problem: Callable[[str]
     finally:
         for text in _problems(run):
             problem(f"{file}: {text}")
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection: the core makes no cycles, and to look for some costs a third of a large conference."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def _opened(file: str, stack: ExitStack) -> IO[bytes]:
