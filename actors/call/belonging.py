@@ -39,7 +39,7 @@ RECENT = 4
 
 
 class Belonging:
-    """One event's work: changes are gathered here and become a new state at the end."""
+    """Work on a state, event by event: changes are gathered here and become a new state when it is asked for."""
 
     __slots__ = (
         "at",
@@ -61,9 +61,15 @@ class Belonging:
         "recovered",
         "reports",
         "routed",
+        "state",
     )
 
-    def __init__(self, state: Correlation, event: Event, n: int, bounds: Bounds, recovered: bool) -> None:
+    event: Event
+    """The event that is worked on."""
+    state: Correlation | None
+    """What it has become so far; None while that is yet to be made."""
+
+    def __init__(self, state: Correlation, bounds: Bounds) -> None:
         (
             self.counter,
             self.channels,
@@ -78,16 +84,21 @@ class Belonging:
             segments,
             self.recent,
         ) = state
+        self.bounds = bounds
+        self.fold = Fold(segments, bounds.segments)
+        self.state = state
+
+    def begin(self, event: Event, n: int, recovered: bool) -> None:
+        self.state = None
         self.event = event
         self.at = event.at_ms
         self.n = n
-        self.bounds = bounds
         self.recovered = recovered
         self.routed: list[Routed] = []
         self.reports: list[Unexpected] = []
-        self.fold = Fold(segments, self.at, bounds.segments)
+        self.fold.begin(self.at)
 
-    def done(self) -> Correlation:
+    def end(self) -> None:
         if len(self.gone) > REMEMBERED:
             self.gone, self.gone_before = Shelf(), self.gone
             self.wait_no_longer()
@@ -95,9 +106,12 @@ class Belonging:
             self.recordings = Shelf({name: call for name, call in self.recordings.items() if call in self.calls})
         if self.fold.overflow:
             self.report("too-many-segments", "", f"more than {self.bounds.segments} at once")
-        done: Correlation = _new(
-            Correlation,
-            (
+        self.recent = (self.event, *self.recent[: RECENT - 1])
+
+    def done(self) -> Correlation:
+        """The new state."""
+        if self.state is None:
+            self.state = Correlation(
                 self.counter,
                 self.channels,
                 self.locals,
@@ -109,10 +123,9 @@ class Belonging:
                 self.gone,
                 self.gone_before,
                 self.fold.done(),
-                (self.event, *self.recent[: RECENT - 1]),
-            ),
-        )
-        return done
+                self.recent,
+            )
+        return self.state
 
     def report(self, what: str, where: str, detail: str) -> None:
         self.reports.append(Unexpected(what, type(self.event).__name__, where, detail))

@@ -97,7 +97,7 @@ class Segments(NamedTuple):
 
 
 class Chains:
-    """One event's work on the chains: changes are gathered here and become a new state at the end."""
+    """Work on the chains, event by event: changes are gathered here and become a new state when it is asked for."""
 
     __slots__ = (
         "_before",
@@ -111,13 +111,17 @@ class Chains:
         "rows",
     )
 
-    def __init__(self, before: Segments, now: int, limit: int) -> None:
+    def __init__(self, before: Segments, limit: int) -> None:
         self._before = before
         self._tracks_before, self._others_before = before
         self._limit = limit
         self._tracks: dict[str, Track | None] = {}
         self._others: dict[str, dict[str, None]] = {}
-        """Copies, that may change until the end of the event."""
+        """Copies, that may change until the state is asked for."""
+        self.begin(0)
+
+    def begin(self, now: int) -> None:
+        """An event begins."""
         self.now = now
         """Time of the event, Unix milliseconds."""
         self.rows: list[Row] = []
@@ -127,32 +131,36 @@ class Chains:
 
     def done(self) -> Segments:
         """The new state."""
-        changed = self._tracks
-        if not changed and not self._others:
-            return self._before
-        tracks, others = self._before
-        for key in changed:
-            track = changed[key]
-            tracks = tracks.set(key, track) if track is not None else tracks.discard(key)
-        for key, users in self._others.items():
-            others = others.set(key, users) if users else others.discard(key)
-        done: Segments = _new(Segments, (tracks, others))
-        return done
+        if self._tracks or self._others:
+            tracks, others = self._before
+            for key, track in self._tracks.items():
+                tracks = tracks.set(key, track) if track is not None else tracks.discard(key)
+            for key, users in self._others.items():
+                others = others.set(key, users) if users else others.discard(key)
+            self._before = _new(Segments, (tracks, others))
+            self._tracks_before, self._others_before = tracks, others
+            self._tracks, self._others = {}, {}
+        return self._before
 
     def shown(self, key: str) -> Channel | None:
         """A channel as it was shown last."""
-        track = self._get(key)
+        track = self.track(key)
         return track.shown if track is not None else None
 
     # -- who there is ---------------------------------------------------------------------------------------------
 
-    def _get(self, key: str) -> Track | None:
+    def track(self, key: str) -> Track | None:
+        """A channel's track; None if there is none."""
         if key in self._tracks:
             return self._tracks[key]
         return self._tracks_before.get(key)
 
+    def went_on(self, key: str, track: Track) -> None:
+        """A channel was found `unchanged`: this is its track now."""
+        self._tracks[key] = track
+
     def _mine(self, key: str) -> Track:
-        track = self._get(key)
+        track = self.track(key)
         assert track is not None
         return track
 
@@ -190,7 +198,7 @@ class Chains:
 
     def _known(self, channel: Channel, created: tuple[int, int]) -> Track:
         """A channel's track; a new one if it is met in mid-life."""
-        return self._get(channel.id) or self._born(channel, created)
+        return self.track(channel.id) or self._born(channel, created)
 
     def _shown(self, track: Track, channel: Channel) -> Track:
         created, _, _, cause, dialled, survived, rooted, blind, records = track
@@ -277,7 +285,7 @@ class Chains:
             return "ANSWERED"
         cause = track.cause
         if not cause and record.other is not None:
-            other = self._get(record.other)
+            other = self.track(record.other)
             cause = other.cause if other is not None else 0
         return CAUSES.get(cause, "NO ANSWER") if cause else "FAILED"
 

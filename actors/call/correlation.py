@@ -32,9 +32,10 @@ from collections.abc import Callable
 from actors.call import asking
 from actors.call import events as ari
 from actors.call.belonging import Belonging
+from actors.call.chain import Track
 from actors.call.effects import Unexpected
 from actors.call.events import Channel, Event, endpoint
-from actors.call.inference import answered_unseen
+from actors.call.inference import answered, unseen
 from actors.call.inputs import CallInput, ChannelEnded, Routed
 from actors.call.late import ends_as_root, is_unclear, looks_called, seek, tie
 from actors.call.quality import measured
@@ -64,39 +65,26 @@ def correlate(
     Returns:
         The state after it, what is told to which call in order, and what had no place.
     """
-    if isinstance(event, ari.UnknownEvent):
-        return (
-            state,
-            [],
-            [Unexpected("unknown-event", event.type, "", "a type that ARI did not have when this was written")],
-        )
-    kind = type(event)
-    if isinstance(event, (ari.ChannelVarset, ari.ChannelConnectedLine)):  # a tuple is twice as fast as |
-        done = _shortcut(state, event)
-        if done is not None:
-            return done, [], []
-    if event in state.recent and any(type(one) is kind and one == event for one in state.recent):
-        # The same in every field, to the millisecond: a digit lasts longer, and nobody enters a bridge twice.
-        return state, [], []
-    told: list[Routed] = []
-    reports: list[Unexpected] = []
-    for missed in answered_unseen(state, event) if not recovered else ():
-        state, more, unexpected = correlate(state, missed, n, bounds, True)
-        told += more
-        reports += unexpected
-    work = _Work(state, event, n, bounds, recovered)
-    _HANDLERS[kind](work, event)
-    return work.done(), told + work.routed if told else work.routed, reports + work.reports if reports else work.reports
+    work = Work(state, bounds)
+    routed, reports = work.take(event, n, recovered)
+    return work.done(), routed, reports
 
 
-def _shortcut(state: Correlation, event: ari.ChannelVarset | ari.ChannelConnectedLine) -> Correlation | None:
-    """Fold what changes nothing but a time, as half of all events do; None if there is more to it."""
+def _alike(
+    known: Known | None, track: Track | None, event: ari.ChannelVarset | ari.ChannelConnectedLine
+) -> Known | Track | None:
+    """Fold what changes nothing but a time or a measurement, as half of all events do.
+
+    Args:
+        known: the event's channel.
+        track: its track.
+        event: the event.
+
+    Returns:
+        What that makes of the one or the other, which may be the same as before; None if there is more to it.
+    """
     channel = event.channel
-    try:
-        known = state.channels[channel.id]
-    except KeyError:
-        return None
-    if known.call is None or (channel.linkedid is not None and channel.linkedid != known.call):
+    if known is None or known.call is None or (channel.linkedid is not None and channel.linkedid != known.call):
         return None
     if channel.state == "Up" and known.state != "Up":
         return None
@@ -104,19 +92,47 @@ def _shortcut(state: Correlation, event: ari.ChannelVarset | ari.ChannelConnecte
         if not event.variable.startswith("RTPAUDIOQOS"):
             return None
         quality = measured(known.quality, event.variable, event.value)
-        if quality is known.quality:
-            return state
-        return state._replace(channels=state.channels.set(channel.id, known._replace(quality=quality)))
-    segments = unchanged(state.segments, channel, event.at_ms)
-    if segments is None or segments is state.segments:
-        return None if segments is None else state
-    return state._replace(segments=segments)
+        return known if quality is known.quality else known._replace(quality=quality)
+    return unchanged(track, channel, event.at_ms) if track is not None else None
 
 
-class _Work(Belonging):
-    """One event's work: one method for each type of event."""
+class Work(Belonging):
+    """A `Correlation` under way, for whoever folds many events in a row: one method for each type of event."""
 
     __slots__ = ()
+
+    def take(self, event: Event, n: int, recovered: bool = False) -> tuple[list[Routed], list[Unexpected]]:
+        """Fold one event; see `correlate`. One that raises leaves nothing that could be gone on with."""
+        kind = type(event)
+        if isinstance(event, (ari.ChannelVarset, ari.ChannelConnectedLine)):  # a tuple is twice as fast as |
+            key = event.channel.id
+            known, track = self.channels.get(key), self.fold.track(key)
+            now = _alike(known, track, event)
+            if now is not None:
+                if type(now) is Known and now is not known:
+                    self.channels = self.channels.set(key, now)
+                    self.state = None
+                elif type(now) is Track and now is not track:
+                    self.fold.went_on(key, now)
+                    self.state = None
+                return [], []
+        elif isinstance(event, ari.UnknownEvent):
+            what = "a type that ARI did not have when this was written"
+            return [], [Unexpected("unknown-event", event.type, "", what)]
+        if event in self.recent and any(type(one) is kind and one == event for one in self.recent):
+            # The same in every field, to the millisecond: a digit lasts longer, and nobody enters a bridge twice.
+            return [], []
+        told: list[Routed] = []
+        reports: list[Unexpected] = []
+        if not recovered and (up := unseen(self.channels, event)):
+            for missed in answered(self.done(), up, event.at_ms):
+                more, unexpected = self.take(missed, n, True)
+                told += more
+                reports += unexpected
+        self.begin(event, n, recovered)
+        _HANDLERS[kind](self, event)
+        self.end()
+        return told + self.routed if told else self.routed, reports + self.reports if reports else self.reports
 
     # -- events ---------------------------------------------------------------------------------------------------
 
@@ -409,23 +425,23 @@ _NOT_YET = frozenset({"", "AppDial2"})
 
 
 _HANDLERS: dict[type, Callable[..., None]] = {
-    ari.ChannelCreated: _Work.created,
-    ari.ChannelStateChange: _Work.changed,
-    ari.ChannelDialplan: _Work.changed,
-    ari.ChannelCallerId: _Work.changed,
-    ari.ChannelConnectedLine: _Work.connected_line,
-    ari.ChannelVarset: _Work.varset,
-    ari.ChannelDtmfReceived: _Work.told_only,
-    ari.ChannelHold: _Work.hold,
-    ari.ChannelUnhold: _Work.hold,
-    ari.ChannelHangupRequest: _Work.hangup_request,
-    ari.ChannelDestroyed: _Work.destroyed,
-    ari.ChannelEnteredBridge: _Work.entered,
-    ari.ChannelLeftBridge: _Work.left,
-    ari.BridgeDestroyed: _Work.bridge_destroyed,
-    ari.BridgeMerged: _Work.bridge_merged,
-    ari.BridgeBlindTransfer: _Work.transfer,
-    ari.BridgeAttendedTransfer: _Work.transfer,
-    ari.Dial: _Work.dial,
-    ari.Recording: _Work.recording,
+    ari.ChannelCreated: Work.created,
+    ari.ChannelStateChange: Work.changed,
+    ari.ChannelDialplan: Work.changed,
+    ari.ChannelCallerId: Work.changed,
+    ari.ChannelConnectedLine: Work.connected_line,
+    ari.ChannelVarset: Work.varset,
+    ari.ChannelDtmfReceived: Work.told_only,
+    ari.ChannelHold: Work.hold,
+    ari.ChannelUnhold: Work.hold,
+    ari.ChannelHangupRequest: Work.hangup_request,
+    ari.ChannelDestroyed: Work.destroyed,
+    ari.ChannelEnteredBridge: Work.entered,
+    ari.ChannelLeftBridge: Work.left,
+    ari.BridgeDestroyed: Work.bridge_destroyed,
+    ari.BridgeMerged: Work.bridge_merged,
+    ari.BridgeBlindTransfer: Work.transfer,
+    ari.BridgeAttendedTransfer: Work.transfer,
+    ari.Dial: Work.dial,
+    ari.Recording: Work.recording,
 }

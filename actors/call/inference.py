@@ -56,27 +56,41 @@ def shown_in(event: Event) -> tuple[Channel, ...]:
     return (event.channel,)  # type: ignore[union-attr,return-value]
 
 
-def answered_unseen(correlation: Correlation, event: Event) -> Iterable[Event]:
-    """What an event shows of the time before: its channel is Up, and nobody told so.
+def unseen(channels: Mapping[str, Known], event: Event) -> list[Channel]:
+    """The channels that an event shows to be Up, of which nobody told so.
 
     In all recordings a channel shows a new state by ChannelStateChange first; where it does not, that one was lost.
-    When it was answered nobody knows: at the latest now.
+
+    Args:
+        channels: what is known of channels.
+        event: the event.
+    """
+    found: list[Channel] = []
+    if type(event) is not ari.ChannelStateChange:
+        for channel in shown_in(event):
+            if channel.state == "Up":
+                known = channels.get(channel.id)
+                if known is not None and known.state != "Up":
+                    found.append(channel)
+    return found
+
+
+def answered(correlation: Correlation, unseen: list[Channel], at_ms: int) -> Iterable[Event]:
+    """How those were answered: when nobody knows, at the latest now.
 
     Args:
         correlation: what is known of channels.
-        event: the event.
+        unseen: channels that are Up.
+        at_ms: time of the event that shows it, Unix milliseconds.
 
     Returns:
-        The inferred events, to be folded before it.
+        The inferred events, to be folded before that one.
     """
-    story: Story | None = None
-    for channel in shown_in(event):
-        if channel.state == "Up":
-            known = correlation.channels.get(channel.id)
-            if known is not None and known.state != "Up" and type(event) is not ari.ChannelStateChange:
-                story = story or Story(correlation)
-                story.answered(known, channel, max(event.at_ms, story.last_ms(known)))
-    return story.events() if story is not None else ()
+    story = Story(correlation)
+    for channel in unseen:
+        known = correlation.channels[channel.id]
+        story.answered(known, channel, max(at_ms, story.last_ms(known)))
+    return story.events()
 
 
 class Story:

@@ -23,11 +23,14 @@ from typing import NamedTuple
 import orjson
 
 from actors.call import host, redrive
+from actors.call.correlation import Work
 from actors.call.decoding import DecodeError, glance, interpret
 from actors.call.discreet import words_shown
+from actors.call.effects import Unexpected
+from actors.call.events import Event
 from actors.call.inputs import Routed
 from actors.call.state import Call
-from actors.call.world import Rejected, Step, World, step, step_event
+from actors.call.world import Rejected, Step, World, step
 from conf.settings import Settings
 from wire.message import OutboundMessage
 from wire.store.row import Kind, Row
@@ -56,7 +59,9 @@ class Replay:
     def __init__(self, server: str, settings: Settings) -> None:
         self.server = server
         self.settings = settings
-        self.world = World.new(server)
+        self._world = World.new(server)
+        self._work = Work(self._world.correlation, settings.call.bounds)
+        """The world's correlation under way: plain events change nothing else of it."""
         self.calls: dict[str, Call] = {}
         """Active calls."""
         self.lines = 0
@@ -76,6 +81,20 @@ class Replay:
         self._ends: dict[str, int] = {}
         """Calls that ended while something of them was set aside, and their last sequence."""
 
+    @property
+    def world(self) -> World:
+        """What is known of the PBX."""
+        correlation = self._work.done()
+        if correlation is not self._world.correlation:
+            self._world = self._world._replace(correlation=correlation)
+        return self._world
+
+    @world.setter
+    def world(self, world: World) -> None:
+        if world is not self._world:
+            self._world = world
+            self._work = Work(world.correlation, self.settings.call.bounds)
+
     def feed(self, line: bytes) -> list[OutboundMessage]:
         """Fold one line.
 
@@ -91,7 +110,7 @@ class Replay:
         if event is None:
             return []
         if event is not False:
-            return self._take(step_event(self.world, n, event, self.settings), n)
+            return self._fold(event, n)
         try:
             told = orjson.loads(line)
         except orjson.JSONDecodeError as error:
@@ -116,7 +135,11 @@ class Replay:
             return []
         if event is None:
             return []
-        return self._take(step_event(self.world, n, event, self.settings), n)
+        return self._fold(event, n)
+
+    def _fold(self, event: Event, n: int) -> list[OutboundMessage]:
+        routed, reports = self._work.take(event, n)
+        return self._deliver(routed, [], reports, n, None) if routed or reports else []
 
     def _take_row(self, row: Row, n: int) -> list[OutboundMessage]:
         """Fold a row of a journal; what raises is set aside."""
@@ -135,6 +158,17 @@ class Replay:
         self.world, routed, messages, reports, rejected = done
         if rejected is not None:
             self._reject(rejected._replace(n=n))
+        return self._deliver(routed, messages, reports, n, row)
+
+    def _deliver(
+        self,
+        routed: list[Routed],
+        messages: list[OutboundMessage],
+        reports: list[Unexpected],
+        n: int,
+        row: Row | None,
+    ) -> list[OutboundMessage]:
+        """Tell the calls; adds what they say to the messages."""
         for report in reports:
             self.counts[f"unexpected:{report.what}"] += 1
         calls = self.calls

@@ -37,7 +37,6 @@ from actors.call.chain import (
     SINGLE,
     Chains,
     Record,
-    Segments,
     Track,
     moved_on,
 )
@@ -58,7 +57,7 @@ UNDECIDED = frozenset({"RINGING", "PROCEEDING", "PROGRESS"})
 
 
 class Fold(Chains):
-    """One event's work on the segments: one method for each thing that happens."""
+    """Work on the segments: one method for each thing that happens."""
 
     __slots__ = ()
 
@@ -71,7 +70,7 @@ class Fold(Chains):
     def snapshot(self, channel: Channel, created: tuple[int, int], dialplan: bool = False) -> None:
         """A channel as it is now."""
         key = channel.id
-        old = self._get(key)
+        old = self.track(key)
         if old is None:
             self._tracks[key] = self._born(channel, created)
             return
@@ -100,7 +99,7 @@ class Fold(Chains):
                 self._forget(record.other, key)
         self._tracks[key] = track  # finalising what has us as B reads our cause
         for user in self._users(key):
-            theirs = self._get(user)
+            theirs = self.track(user)
             if theirs is None or user == key:
                 continue
             after = theirs.records
@@ -118,19 +117,19 @@ class Fold(Chains):
 
     def hangup_cause(self, key: str, cause: int) -> None:
         """A hang-up was asked for with this cause; not softly, for that one's cause is not the channel's."""
-        track = self._get(key)
+        track = self.track(key)
         if track is not None and cause:
             self._tracks[key] = track._replace(cause=cause)
 
     def dial_began(self, caller: Channel | None, peer: Channel) -> None:
         """A dial begins; without caller the peer is being originated."""
-        other = self._get(peer.id)
+        other = self.track(peer.id)
         if other is not None:
             dialled = caller is not None or peer.app != "AppDial2"
             self._tracks[peer.id] = other._replace(dialled=dialled, survived=False)
         shown = caller or peer
         key = shown.id
-        old = self._get(key)
+        old = self.track(key)
         if old is None:
             return
         track = self._shown(old, shown)
@@ -154,7 +153,7 @@ class Fold(Chains):
 
     def dialled(self, key: str) -> None:
         """A channel counts as dialled, though no caller was named."""
-        track = self._get(key)
+        track = self.track(key)
         if track is not None:
             self._tracks[key] = track._replace(dialled=True)
 
@@ -168,17 +167,17 @@ class Fold(Chains):
             begun: we saw this dial begin; an ANSWER of one never begun is a pickup, whose winner counts as dialled.
         """
         if not begun and status == "ANSWER" and caller is not None:
-            other = self._get(peer.id)
+            other = self.track(peer.id)
             if other is not None:
                 self._tracks[peer.id] = other._replace(dialled=True, survived=False)
         shown = caller or peer
         key = shown.id
-        old = self._get(key)
+        old = self.track(key)
         if old is None:
             return
         track = self._shown(old, shown)
         if caller is not None and status not in ("ANSWER", "CANCEL"):
-            other = self._get(peer.id)
+            other = self.track(peer.id)
             if other is not None and other.cause:  # Dial hands the cause of who was dialled to who dials
                 track = track._replace(cause=other.cause)
         records = []
@@ -252,7 +251,7 @@ class Fold(Chains):
         if not gone or bridge.kind == "parking":
             return
         for user in self._users(key):
-            theirs = self._get(user)
+            theirs = self.track(user)
             if theirs is None:
                 continue
             after = theirs.records
@@ -289,7 +288,7 @@ class Fold(Chains):
 
     def is_a(self, key: str, other: str) -> bool:
         """Whether `key` is party A towards `other`."""
-        mine, theirs = self._get(key), self._get(other)
+        mine, theirs = self.track(key), self.track(other)
         if mine is None or theirs is None:
             return mine is not None
         if mine.dialled != theirs.dialled:
@@ -309,7 +308,7 @@ class Fold(Chains):
         leads = _Leads(self, key)
         if not (dialled and record.other is None) and (dialled or self._leads_any(leads, bridge)):
             for member in bridge.members:
-                theirs = self._get(member)
+                theirs = self.track(member)
                 if theirs is None or member == key:
                     continue
                 for at, candidate in enumerate(theirs.records):
@@ -349,7 +348,7 @@ class Fold(Chains):
         for member in bridge.members:
             if member == key:
                 continue
-            theirs = self._get(member)
+            theirs = self.track(member)
             if theirs is None:
                 continue
             mine = self._mine(key)
@@ -410,22 +409,17 @@ _new: Callable[..., Any] = tuple.__new__
 """Makes a named tuple of its fields at half the cost of calling its class."""
 
 
-def unchanged(segments: Segments, channel: Channel, now: int) -> Segments | None:
+def unchanged(track: Track, channel: Channel, now: int) -> Track | None:
     """Show a channel as it is now, if that changes nothing but the time: most snapshots are of this kind.
 
     Args:
-        segments: the state before it.
+        track: the channel's, before it.
         channel: the channel as it is now.
         now: time of the event, Unix milliseconds.
 
     Returns:
-        The state after it; None if there is more to it, and a `Fold` must do it.
+        The track after it; None if there is more to it, and a `Fold` must do it.
     """
-    tracks = segments.tracks
-    try:
-        track = tracks[channel.id]
-    except KeyError:
-        return None
     shown = track.shown
     if (
         shown.state != channel.state
@@ -437,8 +431,7 @@ def unchanged(segments: Segments, channel: Channel, now: int) -> Segments | None
     ):
         return None
     if track.last == now:
-        return segments
+        return track
     created, _, _, cause, dialled, survived, rooted, blind, records = track
-    later = _new(Track, (created, now, shown, cause, dialled, survived, rooted, blind, records))
-    after: Segments = _new(Segments, (tracks.set(channel.id, later), segments.others))
-    return after
+    later: Track = _new(Track, (created, now, shown, cause, dialled, survived, rooted, blind, records))
+    return later

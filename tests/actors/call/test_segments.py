@@ -20,7 +20,8 @@ class Tape:
         self.overflow = 0
 
     def at(self, now: int, what: str, *told: Any) -> None:
-        fold = Fold(self.state, now, self.limit)
+        fold = Fold(self.state, self.limit)
+        fold.begin(now)
         getattr(fold, what)(*told)
         self.state = fold.done()
         self.rows += fold.rows
@@ -149,9 +150,7 @@ def test_a_snapshot_that_shows_nothing_new(channel: Make) -> None:
     """It changes the time at most; anything else is left to a Fold."""
     tape = Tape()
     tape.at(5, "born", channel("a"), (0, 1))
-    assert unchanged(tape.state, channel("a"), 5) is tape.state
-    later = unchanged(tape.state, channel("a"), 9)
-    assert later is not None
-    assert later.tracks["a"] == tape.state.tracks["a"]._replace(last=9)
-    assert unchanged(tape.state, channel("a", state="Up"), 9) is None
-    assert unchanged(tape.state, channel("b"), 9) is None
+    track = tape.state.tracks["a"]
+    assert unchanged(track, channel("a"), 5) is track
+    assert unchanged(track, channel("a"), 9) == track._replace(last=9)
+    assert unchanged(track, channel("a", state="Up"), 9) is None
