@@ -126,7 +126,8 @@ class ConnectionActor(WorkerActor):
     def _up(self, link: int) -> None:
         self._is_up = True
         self._last_frame = None
-        self._append(Kind.LINK_UP, {"generation": link, "app": self._pbx.app, "last_row_ms": self._last_row_ms})
+        told = {"generation": link, "app": self._pbx.app, "last_row_ms": self._last_row_ms}
+        self._append(Kind.LINK_UP, told | {"until_ms": self._link.until_ms})
         self._last_row_ms = None
         self.bridge.post(LinkChanged(True, link))
 

@@ -224,7 +224,7 @@ def link_up(
     if gap.from_ms is not None:
         # The clock may have been set back since the gap began, or since a row in it.
         from_ms = min(gap.from_ms, row.at_ms)
-        to_ms = max(gap.from_ms, row.at_ms, watch.seen_ms or 0)
+        to_ms = max(gap.from_ms, row.at_ms, watch.seen_ms or 0, int(told.get("until_ms") or 0))
         gap = gap._replace(from_ms=from_ms)
     gap = gap._replace(to_ms=to_ms)
     watch = _looked_away(watch)._replace(n=row.n, seen_ms=row.at_ms, heard_ms=row.at_ms, gap=gap)

@@ -81,6 +81,7 @@ class ConnectionMachine(Machine):
         self._link: Link | None = None
         self._links = 0
         self._ear = Ear()
+        self._until_ms = 0
         self._timer = 0
         self._stopping = False
         self._driving = False
@@ -148,6 +149,7 @@ class ConnectionMachine(Machine):
             case ari.AnnounceUp():
                 self._links += 1
                 told: dict[str, Any] = {"generation": self._links, "app": "arimon", "last_row_ms": self._last_row_ms}
+                told["until_ms"] = self._until_ms
                 self._last_row_ms = None
                 self._append(Kind.LINK_UP, told)
                 self._say_link(LinkChanged(True, self._links))
@@ -188,6 +190,7 @@ class ConnectionMachine(Machine):
             self._feed(ari.Refused(Fault.UNREACHABLE, "nobody is there"))
             return
         self._link = link
+        self._until_ms = self._ear.until_ms(self.lab.clock.seconds, self.lab.clock.wall)
         self._hear()
         self._feed(ari.Opened())
 

@@ -65,6 +65,8 @@ class AriLink:
         self.state: State = session.Disconnected()
         self.links = 0
         """Times that the link came up."""
+        self.until_ms = 0
+        """The latest that the host's clock can have said until the link came up last, Unix milliseconds."""
         self._pbx = pbx
         self._on_frame = on_frame
         self._on_up = on_up
@@ -216,9 +218,11 @@ class AriLink:
                 self._feed(session.Refused(error.fault, error.detail))
                 return
             self._socket = socket
+            now, wall_ms = self._loop.time(), _now_ms()
+            self.until_ms = self._ear.until_ms(now, wall_ms)
             self._ear = ear
             try:
-                ear.hear(self._loop.time(), _now_ms())
+                ear.hear(now, wall_ms)
                 self._feed(session.Opened())
                 await self._read(socket)
             finally:

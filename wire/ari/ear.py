@@ -1,5 +1,8 @@
 """When one connection last gave us a byte, by both clocks."""
 
+_SET_MS = 100
+"""A clock that went back by less was not set: the two clocks were read with a pause in between, milliseconds."""
+
 
 class Ear:
     """Notes when a PBX was heard.
@@ -33,3 +36,15 @@ class Ear:
             wall_ms: the host's clock, Unix milliseconds.
         """
         return min(self._wall_ms, wall_ms - int((now - self.heard) * 1000))
+
+    def until_ms(self, now: float, wall_ms: int) -> int:
+        """The latest that the host's clock can have said since the last byte came, Unix milliseconds.
+
+        That is what it says now, or would if it had not been set back.
+
+        Args:
+            now: the steady clock, seconds.
+            wall_ms: the host's clock, Unix milliseconds.
+        """
+        untouched_ms = self._wall_ms + int((now - self.heard) * 1000)
+        return untouched_ms if untouched_ms - wall_ms > _SET_MS else wall_ms

@@ -409,6 +409,17 @@ def test_a_gap_in_which_the_clock_was_set_back(told: Told, caller: Channel) -> N
     assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("lost", 20_000, 30_000)
 
 
+def test_a_clock_set_back_in_a_silence(told: Told, caller: Channel) -> None:
+    """What the PBX stamped by the old clock lies within the gap, though no row has a time as late."""
+    call_under_way(told, caller)
+    told.row(7, 20 * SECOND, Kind.LINK_DOWN, DOWN | {"last_data_ms": 19 * SECOND})
+    told.row(8, 21 * SECOND, Kind.LINK_UP, UP | {"until_ms": 40 * SECOND})
+    told.row(9, 22 * SECOND, Kind.SNAPSHOT, look(22 * SECOND, [caller]))
+    told.row(10, 25 * SECOND, Kind.SNAPSHOT, look(25 * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("lost", 19_000, 40_000)
+
+
 def test_a_clock_set_back_while_connection_was_dead(told: Told, caller: Channel) -> None:
     """The gap covers the last row of the old Connection, though it seems to lie in the future."""
     call_under_way(told, caller)
