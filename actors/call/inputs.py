@@ -89,6 +89,7 @@ class SegmentEnded(NamedTuple):
     """The application that A was in."""
 
 
+@quick
 class Quality(NamedTuple):
     """What Asterisk measured of a channel's voice; None where it measured nothing."""
 
