@@ -51,6 +51,7 @@ def verdict(
     damage: Damage = Damage.NONE,
     redriven: Collection[str] = (),
     unsaid: Collection[Row] = (),
+    set_back: bool = False,
 ) -> list[str]:
     """All violations.
 
@@ -65,10 +66,11 @@ def verdict(
         redriven: ids of those that were parked, and that the consumer had not got when all that was parked was offered
             again: order is promised among these.
         unsaid: rows that the journal had cut off when the ledger was lost, and with it what no broker had of them.
+        set_back: the host's clock was.
     """
     streams, doubtful = consumed(bodies)
     replayed_streams, _ = consumed(replayed)
-    streams, wrong = with_withheld(streams, replayed_streams if damage is Damage.NONE else {})
+    streams, wrong = with_withheld(streams, replayed_streams if damage is Damage.NONE else {}, set_back)
     if damage is not Damage.BOTH or not returned:
         # A message that was returned waits in the ledger while later ones of its stream go. Where that is lost, and the
         # journal's rows too, no copy of it is left. What was never returned goes in order, and is lost at the end only.
@@ -97,7 +99,7 @@ def consumed(bodies: Iterable[bytes]) -> tuple[Streams, list[str]]:
     return streams, wrong
 
 
-def with_withheld(streams: Streams, replayed: Streams) -> tuple[Streams, list[str]]:
+def with_withheld(streams: Streams, replayed: Streams, set_back: bool = False) -> tuple[Streams, list[str]]:
     """What the consumer would have had without the age policy; and violations.
 
     A `messages-withheld` stands for the messages that it names, which must be of the operation that it names. One of
@@ -106,16 +108,22 @@ def with_withheld(streams: Streams, replayed: Streams) -> tuple[Streams, list[st
     Args:
         streams: what the consumer has.
         replayed: what a replay gives: what was withheld.
+        set_back: the host's clock was, so that a ledger made anew may find young what had been too old: such a message
+            comes late, and counts where it was said to be withheld.
     """
     found: Streams = {}
     wrong = []
     for stream, messages in streams.items():
-        had = {message["sequence"] for message in messages if message["operation"]["type"] != WITHHELD}
+        came = {message["sequence"] for message in messages if message["operation"]["type"] != WITHHELD}
+        had = set() if set_back else came
         given = {message["sequence"]: message for message in replayed.get(stream, [])}
         found[stream] = []
+        placed: set[int] = set()
         for message in messages:
             if message["operation"]["type"] != WITHHELD:
-                found[stream].append(message)
+                if not set_back or message["sequence"] not in placed:
+                    found[stream].append(message)
+                    had.add(message["sequence"])
                 continue
             operation = message["data"]["operation"]
             for first, last in message["data"]["sequences"]:
@@ -125,6 +133,7 @@ def with_withheld(streams: Streams, replayed: Streams) -> tuple[Streams, list[st
                         wrong.append(f"{stream} {sequence}: withheld as {operation}: {_name(original)}")
                     if sequence not in had:
                         had.add(sequence)
+                        placed.add(sequence)
                         found[stream].append({"stream": stream, "message_id": None} | original)
     return found, wrong
 

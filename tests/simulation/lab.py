@@ -519,8 +519,9 @@ class Lab:
         replayed = [message.body for line in exported for message in replay.feed(line)]
         bodies, returned, redriven = self.broker.received, self.broker.returned, self.broker.redriven
         wrong = self.wrong + checker.verdict(
-            bodies, rows, replayed, links, PBX, returned, self.damage, redriven, self._unsaid
-        )
+            bodies, rows, replayed, links, PBX, returned, self.damage, redriven, self._unsaid,
+            set_back=self.happened["clock.back"] > 0,
+        )  # fmt: skip
         wrong += self._memory()
         if self.damage is Damage.NONE:
             wrong += self._complaints()

@@ -154,6 +154,22 @@ def test_what_is_withheld_must_be_named(good: Result) -> None:
     assert judged(good, with_it(said(own + 1, own + 1, "ringing-call")))
 
 
+def test_what_was_withheld_may_come_late_if_the_clock_was_set_back(good: Result) -> None:
+    """And only then, once."""
+    streams, _ = checker.consumed(good.received)
+    stream, messages = next((name, told) for name, told in streams.items() if len(told) > 2)
+    first, *others = messages
+    data = {"operation": first["operation"]["type"], "sequences": [[1, 1]], "reason": "older than 1 s"}
+    said = first | {"message_id": "1", "operation": {"type": "messages-withheld"}, "data": data}
+    for late in ([said, *others, first], [first, said, *others]):
+        found, wrong = checker.with_withheld({stream: late}, streams, set_back=True)
+        assert (found, wrong) == ({stream: messages}, [])
+    found, _ = checker.with_withheld({stream: [said, *others, first]}, streams)
+    assert checker.in_order(found)
+    found, _ = checker.with_withheld({stream: [*others, first]}, streams, set_back=True)
+    assert checker.in_order(found)
+
+
 def test_a_call_without_an_end_is_noticed(good: Result) -> None:
     """Also if a replay gives no end either; an amendment may follow it."""
     streams, _ = checker.consumed(good.received)
