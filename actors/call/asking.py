@@ -5,7 +5,7 @@ It is told by what the channels show: arguments, numbers, and who holds.
 
 from typing import TYPE_CHECKING
 
-from actors.call.events import Channel, endpoint
+from actors.call.events import Bridge, Channel, endpoint
 
 if TYPE_CHECKING:
     from actors.call.belonging import Belonging
@@ -45,6 +45,19 @@ def originated(work: "Belonging", key: str) -> bool:
         if len(asked) == 1:
             work.follow(key, *asked.values())
     return False
+
+
+def recalled(known: "Known", peer: Channel) -> bool:
+    """Whether the PBX calls back who gave a consultation away before it was answered, which does not count as
+    originated: on nobody's behalf, yet from birth another party's number is shown to it."""
+    return known.asker == "" and peer.app == "AppDial2" and peer.connected not in ("", peer.number)
+
+
+def conferred(work: "Belonging", channel: Channel, bridge: Bridge) -> bool:
+    """Whether Page called who enters a bridge now, though it did not show what it ran: others that are called on
+    behalf of a channel go to Stasis or into the dialplan."""
+    before = work.fold.shown(channel.id)
+    return bridge.creator == "ConfBridge" and before is not None and before.app == "AppDial2" != channel.app
 
 
 def pages_now(work: "Belonging", key: str, arguments: str) -> None:

@@ -3,9 +3,10 @@
 What `segments` decides, event by event, is done here. Its theory stands there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from actors.call.decoding import milliseconds
 from actors.call.events import Channel
 from actors.call.quick import quick
 from actors.call.series import added, put
@@ -51,8 +52,12 @@ class Track(NamedTuple):
     cause: int
     """Hang-up cause as far as it is known; 0 is unknown."""
     dialled: bool
+    """Somebody called it, through the PBX."""
+    originated: bool
+    """The PBX called it by itself; if `dialled` as well, for an application, and until it is in a bridge it waits in
+    one that nobody sees."""
     survived: bool
-    """Left a bridge while alive: the next dialplan or bridge takes the mark `dialled` away."""
+    """Left a bridge while alive: the next dialplan or bridge takes these marks away."""
     rooted: bool
     """The first of `records` is the first that there ever was."""
     blind: bool
@@ -76,6 +81,9 @@ class Row(NamedTuple):
     disposition: str
     app: str
 
+
+_UNSEEN = 1 << 40
+"""Taken from the order of arrival of a body that was never announced: nobody else has been in it."""
 
 Tracks = Shelf[str, Track]
 _NOBODY: dict[str, None] = {}
@@ -159,6 +167,13 @@ class Chains:
         """A channel was found `unchanged`: this is its track now."""
         self._tracks[key] = track
 
+    def _living(self) -> Iterator[tuple[str, Track]]:
+        """All channels there are, in no order."""
+        for key in {*self._tracks_before, *self._tracks}:
+            track = self.track(key)
+            if track is not None:
+                yield key, track
+
     def _mine(self, key: str) -> Track:
         track = self.track(key)
         assert track is not None
@@ -194,16 +209,79 @@ class Chains:
             SINGLE, self.now, self.now if up else None, None, None, None, None, "", "", False, channel.exten, 0
         )
         # Asterisk always calls a ;1 itself; that it was originated instead shows in its Dial.
-        return Track(created, self.now, channel, 0, channel.name[-2:] == ";1", False, True, late, (record,))
+        return Track(created, self.now, channel, 0, channel.name[-2:] == ";1", False, False, True, late, (record,))
 
     def _known(self, channel: Channel, created: tuple[int, int]) -> Track:
         """A channel's track; a new one if it is met in mid-life."""
         return self.track(channel.id) or self._born(channel, created)
 
     def _shown(self, track: Track, channel: Channel) -> Track:
-        created, _, _, cause, dialled, survived, rooted, blind, records = track
-        shown: Track = _new(Track, (created, self.now, channel, cause, dialled, survived, rooted, blind, records))
+        created, _, before, cause, dialled, originated, survived, rooted, blind, records = track
+        if before.creationtime != channel.creationtime:
+            return self._embodied(track, channel)
+        shown: Track = _new(
+            Track, (created, self.now, channel, cause, dialled, originated, survived, rooted, blind, records)
+        )
         return shown
+
+    def _embodied(self, track: Track, channel: Channel) -> Track:
+        """Show a channel that goes on in another body (see `segments`)."""
+        body = channel.creationtime
+        place = (channel.context, channel.exten)
+        former = min(
+            (
+                (other.created, key)
+                for key, other in self._living()
+                if key != channel.id
+                and other.shown.creationtime == body
+                and other.created[1] >= 0
+                and (place == (other.shown.context, other.shown.exten) or other.shown.app == channel.app != "")
+            ),
+            default=None,
+        )
+        if former is not None:
+            # They change bodies: who picked up a call has that of who was rung, and the other way round. Who was rung
+            # gets one that nobody dialled, and shows that at its next snapshot. Its dial has just been answered.
+            key = former[1]
+            other = self._mine(key)
+            self._tracks[key] = other._replace(
+                created=track.created,
+                shown=other.shown._replace(creationtime=track.shown.creationtime),
+                survived=True,
+            )
+            for one in (channel.id, key):
+                for user in self._users(one):
+                    self.dial_goes_on(user)
+            return track._replace(
+                created=other.created,
+                last=self.now,
+                shown=channel,
+                dialled=other.dialled,
+                originated=other.originated,
+                survived=other.survived,
+            )
+        try:
+            created = milliseconds(body)
+        except ValueError:
+            created = self.now
+        before = track.shown
+        stood = (before.context, before.exten, before.priority)
+        # A bridge took it, refused it, and it goes on where it stood: it has survived a bridge.
+        survived = track.survived or (before.app != channel.app != "" and stood == (*place, channel.priority))
+        return track._replace(
+            created=(created, track.created[1] % _UNSEEN - _UNSEEN),
+            last=self.now,
+            shown=channel,
+            dialled=(track.dialled or track.originated) and not survived,
+            originated=False,
+            survived=False,
+        )
+
+    def dial_goes_on(self, key: str) -> None:
+        """Something happens in a dial of this channel, or to itself as it is originated."""
+        track = self.track(key)
+        if track is not None:
+            self._tracks[key] = track._replace(last=self.now)
 
     def _append(self, track: Track) -> Track:
         """Begin a new record at the end of the chain; the same track if there is no room for it."""
@@ -226,7 +304,9 @@ class Chains:
             return None
         last = track.records[-1]
         start = track.last if beside is None else max(track.last, beside.touched)
-        answer = start if track.shown.state == "Up" else None
+        # The engine looks at its last record, and what is over has kept party A as it was then.
+        up = track.shown.state == "Up" and (last.state != FINAL or last.answer is not None or beside is None)
+        answer = start if up else None
         if beside is None:
             return Record(SINGLE, start, answer, None, None, None, None, "", last.app, False, last.exten, 0)
         bridge = beside.bridge
@@ -355,4 +435,13 @@ def moved_on(before: Track, after: Track) -> bool:
         and not new.app.lower().startswith("appdial")
         and (new.context != old.context or new.exten != old.exten or new.priority != old.priority)
         and new.exten != "h"
+    )
+
+
+def continues(before: Channel, after: Channel) -> bool:
+    """Whether a channel runs the next of the same extension."""
+    return (
+        before.app not in ("", "AppDial2")
+        and (before.context, before.exten) == (after.context, after.exten)
+        and before.priority < after.priority
     )

@@ -156,14 +156,13 @@ class Work(Belonging):
         if dialplan:
             if channel.app == "Page" and isinstance(event, ari.ChannelDialplan):
                 asking.pages_now(self, channel.id, event.app_data)
-            if known.call is None:
+            if channel.app == "AppDial2" and known.asker is None:
+                known = known._replace(asker=channel.connected)
+                self.channels = self.channels.set(channel.id, known)
+            elif known.call is None:
                 if looks_called(channel.app):
                     if not known.peer:
                         known = known._replace(peer=True)
-                        self.channels = self.channels.set(channel.id, known)
-                elif channel.app == "AppDial2":
-                    if known.asker is None:
-                        known = known._replace(asker=channel.connected)
                         self.channels = self.channels.set(channel.id, known)
                 elif (
                     not known.peer
@@ -305,16 +304,21 @@ class Work(Belonging):
                         self.move(event.peer.id, caller.call)
             elif begins and event.channel is None:
                 self.note_dialled(event.peer.id, True, None)
-                paged = peer.call is None and asking.originated(self, event.peer.id)
+                called = asking.originated if peer.call is None else asking.paged
+                paged = called(self, event.peer.id) or asking.recalled(peer, event.peer)
             peer_now = self.channels[event.peer.id]
             if begins:
                 self.fold.dial_began(event.channel, event.peer)
                 if paged:
                     self.fold.dialled(event.peer.id)
-            elif event.dialstatus not in UNDECIDED:
+            elif event.dialstatus in UNDECIDED:
+                self.fold.dial_goes_on((event.channel or event.peer).id)
+            else:
                 if self.groups and event.channel is not None:
                     asking.forwarded(self, event.channel, event.peer)
                 self.fold.dial_ended(event.channel, event.peer, event.dialstatus, peer_now.dialled)
+                if event.forwarded is not None and event.channel is None:
+                    self.fold.dialled(event.forwarded.id)  # only whom an originate names itself is originated
         else:
             peer_now = None
         if self.fold.rows:
@@ -332,6 +336,8 @@ class Work(Belonging):
             self.meet(bridge.members if channel.id in bridge.members else (*bridge.members, channel.id), bridge.id)
         else:
             self.become_root(channel.id)
+        if known.asker and asking.conferred(self, channel, bridge):
+            self.fold.dialled(channel.id)
         self.fold.entered(channel, bridge, known.order)
         known = self.channels[channel.id]
         known = known._replace(bridge=(bridge.id, bridge.technology))

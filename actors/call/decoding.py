@@ -299,7 +299,9 @@ def _attended(f: dict[str, Any], at: int) -> Event:
     )
 
 
-def _dial(f: dict[str, Any], at: int) -> Event:
+def _dial(f: dict[str, Any], at: int) -> Event | None:
+    if "peer" not in f and f["dialstatus"]:
+        return None  # who was called has another body since (`segments`): the dial ends without anybody
     event: Event = _new(
         Dial,
         (

@@ -14,7 +14,12 @@ listens to: snapshots of a channel, begin and end of a dial, entering and leavin
   begin a new record (A runs other dialplan than before, and none of its records wants it).
 - Two in a bridge: A is the one that was not dialled, else the elder. A newcomer is paired with everybody there. Whoever
   loses as A everywhere ends its record; it may be taken up again.
-- Dialled is the peer of a Dial that began, unless it was originated; the mark goes when the channel survives a bridge.
+- Dialled is the peer of a Dial that began, unless it was originated; the mark goes when the channel survives a bridge,
+  as ARI's create and dial does, whose first bridge nobody sees. Whom Page calls, whom an originated phone forwards to
+  and who is called back after a transfer are dialled, though their Dials name no caller (`asking`).
+- A channel may go on in another body: creationtime tells. One that AMI redirects or bridges out of what it runs gets a
+  new one, which is called as the old one was, and is no originated one any more. Who picks up a call gets that of who
+  was rung, and the other way round. The elder of two is whose body is.
 - An end is told at the time of the last thing that happened to A, not of the event that ended it.
 - A dialled channel's record without B is no segment: it repeats somebody's B. Neither is that of an originated channel
   that nobody answered; once answered it runs an application, which ARI often does not show.
@@ -38,9 +43,11 @@ from actors.call.chain import (
     Chains,
     Record,
     Track,
+    continues,
     moved_on,
 )
 from actors.call.events import Bridge, Channel
+from actors.call.late import looks_called
 from actors.call.series import added, put, where
 
 STATUSES = {
@@ -74,10 +81,14 @@ class Fold(Chains):
         if old is None:
             self._tracks[key] = self._born(channel, created)
             return
-        if dialplan and old.survived and old.dialled and not channel.app.startswith("AppDial"):
-            old = old._replace(dialled=False, survived=False)
-        elif dialplan and channel.app == "AppDial" and old.shown.app in _PICKUPS:
-            old = old._replace(dialled=True)  # it has taken the place of a called leg, without a Dial if just answered
+        if dialplan and channel.exten != "h" and not channel.app.startswith("AppDial"):
+            if old.survived:
+                # Who runs dialplan, and goes on with it, has not been sent out of its bridge: it keeps its marks.
+                kept = not looks_called(old.shown.app) and continues(old.shown, channel)
+                dialled, originated = old.dialled and kept, old.originated and kept
+                old = old._replace(dialled=dialled, originated=originated, survived=False)
+            if channel.app == old.shown.app and any(record.state == BRIDGED for record in old.records):
+                channel = channel._replace(app="")  # it is sent to where it has not run anything yet
         track, wanted = self._party_a(key, self._shown(old, channel), old)
         if not wanted and channel.app and channel.exten != "h" and moved_on(old, track):
             track = self._append(track)
@@ -125,8 +136,8 @@ class Fold(Chains):
         """A dial begins; without caller the peer is being originated."""
         other = self.track(peer.id)
         if other is not None:
-            dialled = caller is not None or peer.app != "AppDial2"
-            self._tracks[peer.id] = other._replace(dialled=dialled, survived=False)
+            alone = caller is None and peer.app == "AppDial2"
+            self._tracks[peer.id] = other._replace(dialled=not alone, originated=caller is None, survived=False)
         shown = caller or peer
         key = shown.id
         old = self.track(key)
@@ -155,7 +166,7 @@ class Fold(Chains):
         """A channel counts as dialled, though no caller was named."""
         track = self.track(key)
         if track is not None:
-            self._tracks[key] = track._replace(dialled=True)
+            self._tracks[key] = track._replace(dialled=True, originated=False)
 
     def dial_ended(self, caller: Channel | None, peer: Channel, status: str, begun: bool) -> None:
         """A dial is decided.
@@ -169,12 +180,15 @@ class Fold(Chains):
         if not begun and status == "ANSWER" and caller is not None:
             other = self.track(peer.id)
             if other is not None:
-                self._tracks[peer.id] = other._replace(dialled=True, survived=False)
+                self._tracks[peer.id] = other._replace(dialled=True, originated=False, survived=False)
         shown = caller or peer
         key = shown.id
         old = self.track(key)
         if old is None:
             return
+        if caller is None and looks_called(peer.app):  # who dialled has another body since, of which ARI is silent
+            for user in self._users(key):
+                self.dial_goes_on(user)
         track = self._shown(old, shown)
         if caller is not None and status not in ("ANSWER", "CANCEL"):
             other = self.track(peer.id)
@@ -194,8 +208,8 @@ class Fold(Chains):
             return
         key = channel.id
         old = self._known(channel, created)
-        if old.survived:
-            old = old._replace(dialled=False, survived=False)
+        if old.survived or (old.dialled and old.originated):
+            old = old._replace(dialled=False, originated=False, survived=False)
         if bridge.kind == "parking":
             self._tracks[key] = self._pruned(self._parked(key, self._shown(old, channel), old))
             return
@@ -376,9 +390,6 @@ class Fold(Chains):
             self._tracks[key] = mine._replace(records=added(mine.records, record))
 
 
-_PICKUPS = frozenset({"Pickup", "PickupChan"})
-"""Applications of who picks up another's call."""
-
 _ENDED_BY_B = frozenset({DIAL, BRIDGED})
 """States of a record that the end of its B makes final."""
 
@@ -428,10 +439,13 @@ def unchanged(track: Track, channel: Channel, now: int) -> Track | None:
         or shown.priority != channel.priority
         or shown.context != channel.context
         or shown.number != channel.number
+        or shown.creationtime != channel.creationtime
     ):
         return None
-    if track.last == now:
+    created, last, _, cause, dialled, originated, survived, rooted, blind, records = track
+    if channel.state == "Up" and records[-1].answer is None:
+        return None  # it may be answered only now
+    if last == now:
         return track
-    created, _, _, cause, dialled, survived, rooted, blind, records = track
-    later: Track = _new(Track, (created, now, shown, cause, dialled, survived, rooted, blind, records))
+    later: Track = _new(Track, (created, now, shown, cause, dialled, originated, survived, rooted, blind, records))
     return later

@@ -1,7 +1,8 @@
 """More calls of a live Asterisk 22.10.1, made to find out what the recordings in `tests/traces` do not show.
 
-`originate_*` are ARI's and the CLI's originate into an application, into the dialplan, on behalf of another channel;
-`create_*` are ARI's create with and without dial; the rest are what their names say. SIPp was at the other end.
+`originate_*` are ARI's and the CLI's originate into an application, into the dialplan, on behalf of another channel,
+then forwarded or redirected; `create_*` are ARI's create with and without dial, and sent on; the rest are what their
+names say. SIPp or another Asterisk was at the other end.
 """
 
 from pathlib import Path

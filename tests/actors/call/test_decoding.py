@@ -74,6 +74,11 @@ def test_an_event_without_time_has_that_of_its_row(frame: Frame) -> None:
         assert event.channel is None
 
 
+def test_a_dial_without_anybody_is_dropped(frame: Frame) -> None:
+    """Asterisk hides who was dialled and has another body since: its dial ends without a peer, and tells nothing."""
+    assert decode(row(frame("Dial", dialstatus="NOANSWER", dialstring="", forward=""))) is None
+
+
 def test_the_pbx_may_tell_the_linkedid(frame: Frame) -> None:
     """channelvars' CHANNEL(linkedid) is read; an empty one is none."""
     for told, expected in (({"CHANNEL(linkedid)": "1.0"}, "1.0"), ({"CHANNEL(linkedid)": ""}, None), ({}, None)):

@@ -181,6 +181,54 @@ def test_whom_page_does_not_call(channel: Callable[..., Channel]) -> None:
     assert (state.channels["b"].call, state.channels["c"].call) == ("a", "c")
 
 
+def test_whom_page_calls_is_dialled_also_if_the_pbx_tells_its_call(channel: Callable[..., Channel]) -> None:
+    """Where the PBX itself says which call a channel belongs to, Page is found out all the same."""
+    leg = channel("b", state="Down", app="", linkedid="a")._replace(name="PJSIP/1121-00000001")
+    state, _ = _fold(*_paged(channel("a", number="100", linkedid="a"), leg))
+    assert state.segments.tracks["b"].dialled
+
+
+def test_page_that_did_not_show(channel: Callable[..., Channel]) -> None:
+    """Who was called on behalf of a channel, and is in a conference without dialplan, was called by Page: dialled."""
+    leg, room = channel("b", exten="s"), ari.Bridge("r", "softmix", "base", "ConfBridge", "r", ("b",))
+    up = leg._replace(state="Up", app="AppDial2", number="999", connected="999")
+    for number, dialled in (("100", True), ("", False)):
+        state, _ = _fold(
+            ari.ChannelCreated(1, channel("a", number="100")),
+            *_originate(leg, number),
+            ari.ChannelStateChange(2, up),
+            ari.ChannelEnteredBridge(2, up._replace(app="ConfBridge"), room),
+        )
+        assert state.segments.tracks["b"].dialled is dialled
+
+
+def test_who_is_called_back_is_dialled(channel: Callable[..., Channel]) -> None:
+    """The PBX calls who gave a consultation away back, and shows it the other party: that is no originate."""
+    leg = channel("b", number="1121", exten="s", state="Down")
+    begun = leg._replace(app="AppDial2")
+    for connected, dialled in (("7903", True), ("1121", False), ("", False)):
+        state, _ = _fold(
+            ari.ChannelCreated(1, leg),
+            ari.ChannelDialplan(1, begun, "AppDial2", ""),
+            ari.Dial(1, None, begun._replace(connected=connected), "", "x", None),
+        )
+        assert state.segments.tracks["b"].dialled is dialled
+
+
+def test_whom_an_originated_phone_forwards_to_is_dialled(channel: Callable[..., Channel]) -> None:
+    """Only whom an originate names is originated, not to whom that one sends it on."""
+    phone, first = channel("b", exten="s", state="Down"), channel("c", name="Local/9@x-1;1", state="Down")
+    called = first._replace(app="AppDial2")
+    state, _ = _fold(
+        *_originate(phone, ""),
+        ari.ChannelCreated(2, first),
+        ari.ChannelDialplan(2, called, "AppDial2", ""),
+        ari.Dial(2, None, called, "", "9", None),
+        ari.Dial(2, None, phone._replace(app="AppDial2"), "CANCEL", "", called),
+    )
+    assert [state.segments.tracks[key].dialled for key in "bc"] == [False, True]
+
+
 def test_who_waits_and_is_older(channel: Callable[..., Channel]) -> None:
     """Of two that an application created and bridges, the elder's call goes on, though the younger enters first."""
     made = [channel(key, app="Stasis", state="Down", created=f"2026-11-22T08:00:0{key}.000+0000") for key in "12"]
