@@ -99,8 +99,9 @@ def forwarded(work: "Belonging", caller: Channel, peer: Channel) -> None:
             work.follow(leader, caller.id)
 
 
-def consulted(work: "Belonging", key: str, transferer: str) -> None:
-    """A Local channel is called to consult somebody: it is born into the call of who transfers, who is named."""
+def transferring(work: "Belonging", key: str, transferer: str) -> None:
+    """A Local channel is called to consult somebody, or to take the place of who transfers among several: it is born
+    into the call of who transfers, who is named."""
     named = [other for other, one in work.channels.items() if one.party.channel == transferer and other != key]
     if len(named) == 1:
         work.follow(key, named[0])

@@ -203,9 +203,9 @@ class Work(Belonging):
             if self.fold.rows:
                 self.flush_segments()
             return
-        if event.variable == "ATTENDEDTRANSFER":
+        if event.variable in ("ATTENDEDTRANSFER", "BLINDTRANSFER"):
             if known.call is None and known.party.channel[-2:] in (";1", ";2"):
-                asking.consulted(self, channel.id, event.value)
+                asking.transferring(self, channel.id, event.value)
             return
         if event.variable.startswith("RTPAUDIOQOS"):
             quality = measured(known.quality, event.variable, event.value)
@@ -299,9 +299,8 @@ class Work(Belonging):
                     self.note_dialled(event.peer.id, begins, caller.party.channel_id)
                     self.follow(event.peer.id, caller.party.channel_id)
                 elif begins:
+                    # Of another call, it took a called leg's place before its Dial was told: a bridge tells the rest.
                     self.note_dialled(event.peer.id, True, caller.party.channel_id)
-                    if caller.call is not None and peer.call != caller.call and not peer.told:
-                        self.move(event.peer.id, caller.call)
             elif begins and event.channel is None:
                 self.note_dialled(event.peer.id, True, None)
                 called = asking.originated if peer.call is None else asking.paged

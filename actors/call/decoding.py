@@ -48,8 +48,9 @@ VARIABLES = frozenset(
         # Asterisk publishes a snapshot of the channel with these two; the segments need to know when.
         "BRIDGEPEER",
         "BRIDGEPVTCALLID",
-        # Whom a Local channel was called for, to be consulted.
+        # Who transfers, and called a Local channel for that.
         "ATTENDEDTRANSFER",
+        "BLINDTRANSFER",
         "RTPAUDIOQOS",
         "RTPAUDIOQOSJITTER",
         "RTPAUDIOQOSRTT",

@@ -198,7 +198,8 @@ def _channel(verdict: Verdict, account: Account, oracle: Oracle, channel: Channe
     said = account.called.get(channel.uniqueid, set())
     demanded = [linkedid for linkedid in channel.stays if oracle.call_seen_to_end(oracle.calls[linkedid])]
     if demanded or said:
-        allowed = set(channel.stays)
+        # Who picked up answered that call; where it is the elder, or they never met, it was no leg of it.
+        allowed = set(channel.stays) | {one for one in oracle.picked_up(channel) if not _is_leg(account, one, channel)}
         if channel.is_snoop:  # what is said of it, as its recording, concerns the call that it listens to
             said = {call_id for call_id in said if _is_leg(account, call_id, channel)}
         needed = set() if channel.is_snoop else set(demanded)

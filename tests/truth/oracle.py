@@ -163,6 +163,7 @@ class Oracle:
         self.calls: dict[str, Call] = {}
         self.linkedids: set[str] = set()
         """Every linkedid that CEL names, snoops' own included."""
+        self._picked_up: dict[str, set[str]] = defaultdict(set)
         self._watched = watched
         self._read_cel(cel)
         self._by_name: dict[tuple[str, str], Channel] = {
@@ -191,6 +192,8 @@ class Oracle:
                 )
             if row["eventtype"] == "LINKEDID_END":
                 ends[row["linkedid"]] = at
+            if row["eventtype"] == "PICKUP":
+                self._picked_up[json.loads(row["eventextra"])["pickup_channel_uniqueid"]].add(row["linkedid"])
             if row["eventtype"] in DOINGS:
                 doings.append((row["linkedid"], at, row))
             channel = self.channels.get(uniqueid)
@@ -232,6 +235,10 @@ class Oracle:
         if channel.answered_in is None:
             return False
         return channel.stays.index(channel.answered_in) <= channel.stays.index(linkedid)
+
+    def picked_up(self, channel: Channel) -> set[str]:
+        """Linkedids of the calls that a channel picked up, whether or not it stayed in them."""
+        return self._picked_up.get(channel.uniqueid, set())
 
     def seen(self, *times: int | None) -> bool:
         """Whether events of all these times were heard; a time that does not exist was not."""
@@ -327,8 +334,8 @@ class Oracle:
             Of `origin`, `origin_name`, `destiny`, `direction` those that CEL's first row of the oldest channel tells.
             Nothing for an originated call, whose parties are no matter of its first row, nor for one whose beginning
             was not heard; no destiny where `s` or a
-            feature code was dialled; no direction where legs that were called are of both kinds; no name that
-            holds what was bad UTF-8.
+            feature code was dialled; no direction where legs other than the oldest are of both kinds, or all of them
+            had a call of their own before; no name that holds what was bad UTF-8.
         """
         oldest = self.oldest(call)
         if oldest.originated or oldest.pair or oldest.is_snoop or not self.seen(oldest.start):
@@ -340,10 +347,10 @@ class Oracle:
             return told
         told["destiny"] = oldest.exten
         legs = (self.channels[uniqueid] for uniqueid in call.channels if uniqueid != oldest.uniqueid)
+        people = [leg for leg in legs if leg.pair is None]
         # Who had a call of its own before was not called by this one, and may have called as the oldest did.
-        born = (leg for leg in legs if leg.stays[0] == call.linkedid)
-        kinds = {self._is_trunk(leg) for leg in born if leg.pair is None} or {False}
-        if len(kinds) == 1:
+        kinds = {self._is_trunk(leg) for leg in people} or {False}
+        if len(kinds) == 1 and (not people or any(leg.stays[0] == call.linkedid for leg in people)):
             told["direction"] = DIRECTIONS[self._is_trunk(oldest), kinds.pop()]
         return told
 
@@ -422,6 +429,8 @@ def _read_doing(call: Call, at: int, row: dict[str, str]) -> None:
             call.transfers.append((at, "attended"))
         case "PARK_START":
             call.parks.append((at, "parked"))
+        case "PARK_END" if told["reason"] == "ParkedCallSwap":  # one takes another's place in the lot
+            call.parks += [(at, "parked"), (at, "abandoned")]
         case "PARK_END":
             call.parks.append((at, PARK_ENDS.get(told["reason"], told["reason"])))
 

@@ -246,3 +246,17 @@ def test_a_transfer_of_who_waits(channel: Make) -> None:
     world.see(ari.Dial(T0 + 2, channel("a"), first, "", "1", None))
     assert transfer in world.told("a")
     assert not world.reports
+
+
+def test_a_pickup_before_the_dial_was_told(channel: Make) -> None:
+    """Who takes a called leg's place before its Dial is told is named as its peer, keeping its call."""
+    world = World()
+    world.see(ari.ChannelCreated(T0, channel("a")))
+    world.see(ari.ChannelCreated(T0 + 1, channel("b", created="2026-11-22T08:00:00.500+0000")))
+    picker, caller = channel("a", app="AppDial", state="Up"), channel("b", app="Dial")
+    world.see(ari.Dial(T0 + 2, caller, picker, "", "200", None))
+    assert world.calls_of("a", "b") == ["a", "b"]
+    bridge = Bridge("x", "simple_bridge", "basic", "", "", ("a",))
+    world.see(ari.ChannelEnteredBridge(T0 + 3, picker, bridge))
+    world.see(ari.ChannelEnteredBridge(T0 + 3, caller, bridge._replace(members=("a", "b"))))
+    assert world.calls_of("a", "b") == ["a", "a"]

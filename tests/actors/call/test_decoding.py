@@ -197,3 +197,8 @@ def test_what_is_not_quite_in_asterisks_form_is_decoded() -> None:
     ):
         assert part in whole
         assert glance(whole.replace(part, instead)) is False
+
+
+def test_a_dial_without_its_peer(frame: Frame) -> None:
+    """Asterisk leaves out a peer that has just gone: the event says nothing then, and is no fault."""
+    assert decode(row(frame("Dial", dialstatus="NOANSWER", dialstring="", forward=""))) is None

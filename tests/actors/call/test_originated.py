@@ -317,8 +317,9 @@ def test_who_takes_a_place_in_a_bridge(channel: Callable[..., Channel]) -> None:
     assert calls == {"a", "p"}
 
 
-def test_whom_a_transferer_consults_is_named(channel: Callable[..., Channel]) -> None:
-    """A Local channel called to consult somebody names who transfers: it belongs to that one's call at once."""
+@pytest.mark.parametrize("variable", ["ATTENDEDTRANSFER", "BLINDTRANSFER"])
+def test_whom_a_transferer_calls_names_it(channel: Callable[..., Channel], variable: str) -> None:
+    """A Local channel called for a transfer names who transfers: it belongs to that one's call at once."""
     caller, agent = channel("a", number="100"), channel("b", number="200", app="AppDial", state="Up")
     twin = channel("z", number="200")
     first, second = (channel(key, name=f"Local/9@x-1;{half}") for key, half in (("c", 1), ("d", 2)))
@@ -327,7 +328,7 @@ def test_whom_a_transferer_consults_is_named(channel: Callable[..., Channel]) ->
         ari.Dial(1, caller, agent, "", "200", None),
         ari.ChannelCreated(2, first),
         ari.ChannelCreated(2, second),
-        ari.ChannelVarset(2, first, "ATTENDEDTRANSFER", agent.name),
+        ari.ChannelVarset(2, first, variable, agent.name),
     )
     assert [state.channels[key].call for key in "cd"] == ["a", "a"]
     assert calls == {"a", "z"}
