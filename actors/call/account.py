@@ -184,6 +184,9 @@ def _runs_unseen(root: Leg) -> bool:
     return is_originated(root) and root.answered_ms is not None and root.app in ("", "AppDial2")
 
 
+_TALK_MS = 1000
+"""How long two parties must have talked for a call to be answered, though neither may be a person; less is not billed."""
+
 _OWN = {17: "BUSY", 34: "CONGESTION"}
 """Cause of a caller → disposition of a call in which nobody was dialled."""
 
@@ -193,6 +196,8 @@ def _disposition(cast: _Cast, gave_up: bool) -> str:
     call, root, caller = cast.call, cast.root, cast.caller
     if call.life.reached is not None or (root is not None and root.alone):
         return "ANSWERED"
+    if talk_ms(call.life.segments) >= _TALK_MS:
+        return "ANSWERED"  # with a robot behind a Local channel: a conference, a queue, an application
     if call.life.merged_into is not None and root is not None and root.answered_ms is not None:
         return "ANSWERED"  # it met the other call in a bridge: they talked
     attempts = [
