@@ -185,7 +185,7 @@ def _runs_unseen(root: Leg) -> bool:
 
 
 _TALK_MS = 1000
-"""How long two parties must have talked for a call to be answered, though neither may be a person; less is not billed."""
+"""How long two parties must have talked for a call to be answered, persons or not; less is not billed."""
 
 _OWN = {17: "BUSY", 34: "CONGESTION"}
 """Cause of a caller → disposition of a call in which nobody was dialled."""
