@@ -7,7 +7,7 @@ actor. Used by the Publisher and by the simulation.
 from collections.abc import Iterable, Sequence
 
 from actors.messages import OfferAnswered, OutcomesCame
-from supervision.messages import Place
+from supervision.messages import Identity, Place
 from wire.sink import Outcome, Verdict
 from wire.store.offer import Accepted, Offer
 from wire.store.outbox import Entry
@@ -54,10 +54,22 @@ class Owed:
 
     def __init__(self) -> None:
         self._answers: dict[Place, Accepted] = {}
+        self._generations: dict[Place, int] = {}
 
-    def offered(self, owner: Place, offer: Offer) -> None:
-        """An offer came."""
-        self._answers[owner] = Accepted(offer.generation, offer.offer)
+    def owner_is(self, owner: Identity) -> None:
+        """Who stands in an owner's place now; a new process waits for no answer."""
+        if owner.generation > self._generations.get(owner.place, 0):
+            self._generations[owner.place] = owner.generation
+            self._answers.pop(owner.place, None)
+
+    def offered(self, owner: Identity, offer: Offer) -> bool:
+        """An offer came. False if it is the late word of a former process: its successor may have decided otherwise
+        meanwhile, and withheld what is offered."""
+        self.owner_is(owner)
+        if owner.generation < self._generations[owner.place]:
+            return False
+        self._answers[owner.place] = Accepted(offer.generation, offer.offer)
+        return True
 
     def due(self, owner: Place, offer: int) -> Accepted | None:
         """The answer to this offer has waited long enough. Returns it, if it is still owed."""
@@ -70,7 +82,3 @@ class Owed:
         """Outcomes came: the offer's answer goes with them. None if there is none to give."""
         owed = self._answers.pop(owner, None)
         return None if owed is None else OfferAnswered(owed, outcomes)
-
-    def forget(self, owner: Place) -> None:
-        """The owner is a new process and waits for nothing."""
-        self._answers.pop(owner, None)

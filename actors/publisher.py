@@ -88,12 +88,13 @@ class PublisherActor(WorkerActor):
         for place, identity in list(self._owners.items()):
             if (now := self.peer(place)) is not None and now != identity:
                 self._owners[place] = now
-                self._owed.forget(place)
+                self._owed.owner_is(now)
                 self.say(f"sink {place}", SinkChanged(self._sink.state))
         for pbx in self._settings.pbx:
             place = Place("switchboard", pbx.name)
             if place not in self._owners and (now := self.peer(place)) is not None:
                 self._owners[place] = now
+                self._owed.owner_is(now)
                 self.open_line(f"outcomes {place}", place, OutcomesCame.and_then)
                 self.open_line(f"sink {place}", place, latest)
                 self.say(f"sink {place}", SinkChanged(self._sink.state))
@@ -126,10 +127,8 @@ class PublisherActor(WorkerActor):
     # --- in the actor -------------------------------------------------------------------------------------------------
 
     def receive_Offer(self, message: Offer, sender: Peer) -> None:
-        if message.generation == self.identity.generation:
-            owner = sender.identity.place
-            self._owed.offered(owner, message)
-            self.bridge.call(self._publish, owner, message.offer, message.entries)
+        if message.generation == self.identity.generation and self._owed.offered(sender.identity, message):
+            self.bridge.call(self._publish, sender.identity.place, message.offer, message.entries)
 
     def from_loop__AnswerDue(self, due: "_AnswerDue") -> None:
         if (answer := self._owed.due(due.owner, due.offer)) is not None:

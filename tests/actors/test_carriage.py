@@ -1,14 +1,17 @@
 """What the Publisher remembers of messages on their way."""
 
+import pytest
+
 from actors.carriage import Cargo, Owed
 from actors.messages import OfferAnswered, OutcomesCame
-from supervision.messages import Place
+from supervision.messages import Identity, Place
 from wire.message import OutboundMessage
 from wire.sink import Outcome, Verdict
 from wire.store.offer import Accepted, Offer
 from wire.store.outbox import Entry
 
 ONE, OTHER = Place("switchboard", "pbx1"), Place("switchboard", "pbx2")
+FIRST, SECOND = Identity("switchboard", "pbx1", 1), Identity("switchboard", "pbx1", 2)
 
 
 def entry(id: int, message_id: str) -> Entry:
@@ -40,19 +43,33 @@ def test_who_offered_a_message_last_hears_of_it() -> None:
 def test_an_offer_is_answered_once_with_outcomes_or_without() -> None:
     """Whichever comes first; an answer that is due for an older offer is none."""
     owed = Owed()
-    owed.offered(ONE, Offer(1, 5, ()))
+    assert owed.offered(FIRST, Offer(1, 5, ()))
     assert owed.due(ONE, 4) is None
     outcomes = OutcomesCame((1,))
     assert owed.answer(ONE, outcomes) == OfferAnswered(Accepted(1, 5), outcomes)
     assert owed.due(ONE, 5) is None
     assert owed.answer(ONE, outcomes) is None
-    owed.offered(ONE, Offer(1, 6, ()))
+    assert owed.offered(FIRST, Offer(1, 6, ()))
     assert owed.due(ONE, 6) == Accepted(1, 6)
 
 
 def test_an_owner_that_is_a_new_process_waits_for_nothing() -> None:
     """Nor does it know of the offer that its predecessor made."""
     owed = Owed()
-    owed.offered(ONE, Offer(1, 5, ()))
-    owed.forget(ONE)
+    assert owed.offered(FIRST, Offer(1, 5, ()))
+    owed.owner_is(SECOND)
     assert owed.due(ONE, 5) is None
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_an_offer_of_a_former_process_is_not_taken(told: bool) -> None:
+    """It came late: its successor, known from the directory or from its own offer, may have withheld the message."""
+    owed = Owed()
+    assert owed.offered(FIRST, Offer(1, 5, ()))
+    if told:
+        owed.owner_is(SECOND)
+    else:
+        assert owed.offered(SECOND, Offer(1, 1, ()))
+    assert not owed.offered(FIRST, Offer(1, 6, ()))
+    assert owed.due(ONE, 6) is None
+    assert owed.due(ONE, 1) == (None if told else Accepted(1, 1))

@@ -500,12 +500,11 @@ class PublisherMachine(Machine):
         now = self.peers.get(SWITCHBOARD)
         if now is not None and now != self._owner:
             self._owner = now
-            self._owed.forget(SWITCHBOARD)
+            self._owed.owner_is(now)
             self.say("sink", SinkChanged(self.sink.state))
 
     def receive_Offer(self, message: Offer, sender: Peer) -> None:
-        if message.generation == self.identity.generation:
-            self._owed.offered(sender.identity.place, message)
+        if message.generation == self.identity.generation and self._owed.offered(sender.identity, message):
             self.later(1, lambda: self._publish(sender.identity.place, message.offer, message.entries))
 
     def _publish(self, owner: Place, offer: int, entries: Sequence[Entry]) -> None:
