@@ -27,7 +27,7 @@ from wire.store.errors import CodecError, StoreUnusable
 from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger
 from wire.store.outbox import Entry
-from wire.store.row import Position, Row
+from wire.store.row import Kind, Position, Row
 
 _READ_BYTES = 8 * 1024 * 1024
 """Most bytes of journal read at once."""
@@ -119,9 +119,9 @@ class Folding:
         else:
             self.position = checkpoint
             position = yield from self._load_snapshot()
-            yield from self._refold(position, checkpoint)
+            gone = yield from self._refold(position, checkpoint)
             self._standing.batch, self._uncommitted = Batch(), False
-            self._agree(self._resume_all())
+            self._agree(self._resume_all(), gone)
         self._standing.muted = False
 
     def _load_snapshot(self) -> Generator[None, None, Position | None]:
@@ -146,8 +146,9 @@ class Folding:
             return info.position
         return None
 
-    def _refold(self, position: Position | None, checkpoint: Position) -> Iterator[None]:
-        """Fold rows whose effects are in the outbox already, up to the checkpoint."""
+    def _refold(self, position: Position | None, checkpoint: Position) -> Generator[None, None, bool]:
+        """Fold rows whose effects are in the outbox already, up to the checkpoint. Returns whether some are gone."""
+        gone = False
         while position != checkpoint:
             batch = self._reader.read(position, self._options.batch_rows, _READ_BYTES)
             rows = [] if batch is None or self._is_beyond(batch.uuid, checkpoint) else batch.rows
@@ -162,16 +163,19 @@ class Folding:
                 self._standing.miss(
                     checkpoint.n, latest_ms if began_ms is None else min(began_ms, latest_ms), latest_ms
                 )
-                return
+                return True
             aside = self._ledger.quarantine.keys(batch.uuid, rows[0].n - 1, rows[-1].n)
             for row in rows:
                 if (order := redrive.ordered(row)) is None:
                     self._standing.row(batch.uuid, row, aside)
                 else:
                     self._redrive.carry_out_again(order, row, Position(batch.uuid, row.n))
+                # It may stand for rows that could be read when they were folded.
+                gone = gone or row.kind == Kind.LOST
                 self._since_snapshot += 1
                 position = Position(batch.uuid, row.n)
                 yield
+        return gone
 
     def _is_beyond(self, uuid: str, checkpoint: Position) -> bool:
         """Whether a journal is a later one than the checkpoint's: the rest of that one is gone then."""
@@ -189,13 +193,13 @@ class Folding:
             self.resume(call_id, 0 if mark is None else mark.sequence)
         return suspended
 
-    def _agree(self, ahead: Collection[str]) -> None:
+    def _agree(self, ahead: Collection[str], gone: bool) -> None:
         """See to it that what comes next has the next numbers: see `Standing.agree`."""
-        found = self._standing.agree(self._ledger.marks.all(), ahead)
+        found = self._standing.agree(self._ledger.marks.all(), ahead, gone=gone)
         self._ended.update(found.ended)
-        if found.again:
+        if closed := [*found.again, *found.closed]:
             with self._ledger.transaction():
-                self._ledger.marks.close(map(stream_of, found.again))
+                self._ledger.marks.close(map(stream_of, closed))
 
     # --- folding ------------------------------------------------------------------------------------------------------
 

@@ -64,11 +64,15 @@ class Bench:
 
     def cut(self, rows: int) -> None:
         """The host loses its power, and all but these first rows of the journal; what runs is started again."""
+        self.hurt("DELETE FROM row WHERE n > ?", rows)
+
+    def hurt(self, statement: str, *values: int) -> None:
+        """The host loses its power, and the journal's rows what this SQL says; what runs is started again."""
         self.die()
         self.journal.die()
         for segment in list_segments(self.folder / "journal")[0]:
             connection = sqlite3.connect(segment.path)
-            connection.execute("DELETE FROM row WHERE n > ?", (rows,))
+            connection.execute(statement, values)
             connection.commit()
             connection.close()
         self.now_ms += 1
@@ -305,15 +309,17 @@ def test_numbers_go_on_where_folded_rows_are_gone(bench: Bench) -> None:
     assert "switchboard.states_behind" in bench.log.told
 
 
+@pytest.mark.parametrize("left", [0, 4])
 @pytest.mark.parametrize("bench", [("15_click_to_call",)], indirect=True)
-def test_a_call_that_ended_in_rows_that_are_gone_does_not_begin_again(bench: Bench) -> None:
-    """Not from the channel that was yet to begin it either, and whichever process folds what comes of that."""
+def test_a_call_that_ended_in_rows_that_are_gone_does_not_begin_again(bench: Bench, left: int) -> None:
+    """Not from the channel that was yet to begin it either, nor where its channels are found to live on, and whichever
+    process folds what comes of that."""
     bench.fold()
     before = bench.published()
     assert before[-1].operation == "finished-call"
-    bench.cut(4)
+    bench.cut(left)
     assert bench.calls.states == {}
-    bench.append(bench.frames[4:40])
+    bench.append(bench.frames[left:40])
     bench.fold()
     bench.folding.begin_snapshot()
     while bench.folding.snapshot():
@@ -324,7 +330,18 @@ def test_a_call_that_ended_in_rows_that_are_gone_does_not_begin_again(bench: Ben
     bench.fold()
     assert bench.published() == before
     assert bench.log.told.count("switchboard.journal_short") == 1
-    assert "switchboard.states_behind" in bench.log.told
+    assert ("switchboard.states_behind" in bench.log.told) == (left > 0)
+
+
+def test_a_call_that_ended_amid_rows_that_are_gone_does_not_begin_again(bench: Bench) -> None:
+    """The journal still has the last row that was folded."""
+    bench.fold()
+    before = bench.published()
+    bench.hurt("UPDATE row SET body = x'00' WHERE n > 1 AND n < ?", len(bench.frames))
+    assert "switchboard.journal_short" not in bench.log.told
+    bench.append(bench.frames)
+    bench.fold()
+    assert bench.published() == before
 
 
 @pytest.mark.parametrize("bench", [(None, "full")], indirect=True)

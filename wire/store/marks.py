@@ -5,8 +5,8 @@ come out older than what was published of them, and would give numbers that cons
 the last sequence of every open stream is kept beside the checkpoint, and moves with it.
 
 The mark of a call that has ended stays until a snapshot has been stored that does not know the call any more. If an old
-state of it comes back all the same, or the channel that is to begin it, the call is *closed*: nothing more is said of
-it, and its mark stays.
+state of it comes back all the same, or the channel that is to begin it, or if rows since the snapshot are gone, so that
+one may come back, the call is *closed*: nothing more is said of it, and its mark stays.
 """
 
 import sqlite3
