@@ -270,7 +270,7 @@ class Lab:
                 for path in (*ledger, *journal):
                     if path.name.endswith("-wal") and path.stat().st_size:
                         cut_wal(path, luck)
-            case "ledger":
+            case "ledger" if (self.folder / "ledger.db").exists():  # another power cut may have taken it just before
                 tear(self.folder / "ledger.db", luck)
             case "journal" if journal:
                 tear(luck.choice(journal), luck)
