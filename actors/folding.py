@@ -119,9 +119,9 @@ class Folding:
         else:
             self.position = checkpoint
             position = yield from self._load_snapshot()
-            gone = yield from self._refold(position, checkpoint)
+            yield from self._refold(position, checkpoint)
             self._standing.batch, self._uncommitted = Batch(), False
-            self._agree(self._resume_all(), gone)
+            self._agree(self._resume_all())
         self._standing.muted = False
 
     def _load_snapshot(self) -> Generator[None, None, Position | None]:
@@ -146,8 +146,8 @@ class Folding:
             return info.position
         return None
 
-    def _refold(self, position: Position | None, checkpoint: Position) -> Generator[None, None, bool]:
-        """Fold rows whose effects are in the outbox already, up to the checkpoint. Returns whether some are gone."""
+    def _refold(self, position: Position | None, checkpoint: Position) -> Iterator[None]:
+        """Fold rows whose effects are in the outbox already, up to the checkpoint."""
         gone = False
         while position != checkpoint:
             batch = self._reader.read(position, self._options.batch_rows, _READ_BYTES)
@@ -163,7 +163,13 @@ class Folding:
                 self._standing.miss(
                     checkpoint.n, latest_ms if began_ms is None else min(began_ms, latest_ms), latest_ms
                 )
-                return True
+                self._close_ended()
+                # From what is left nobody could put this together again: the next process begins here.
+                self._since_snapshot += 1
+                self.begin_snapshot()
+                while self.snapshot():
+                    yield
+                return
             aside = self._ledger.quarantine.keys(batch.uuid, rows[0].n - 1, rows[-1].n)
             for row in rows:
                 if (order := redrive.ordered(row)) is None:
@@ -175,7 +181,16 @@ class Folding:
                 self._since_snapshot += 1
                 position = Position(batch.uuid, row.n)
                 yield
-        return gone
+        if gone:
+            self._close_ended()
+
+    def _close_ended(self) -> None:
+        """Rows since the snapshot are gone: of what had ended nothing more is said.
+
+        Where a call ended before its channels did, nobody knows any more that these are not to begin it anew.
+        """
+        with self._ledger.transaction():
+            self._ledger.marks.close(self._ledger.marks.ended())
 
     def _is_beyond(self, uuid: str, checkpoint: Position) -> bool:
         """Whether a journal is a later one than the checkpoint's: the rest of that one is gone then."""
@@ -193,13 +208,13 @@ class Folding:
             self.resume(call_id, 0 if mark is None else mark.sequence)
         return suspended
 
-    def _agree(self, ahead: Collection[str], gone: bool) -> None:
+    def _agree(self, ahead: Collection[str]) -> None:
         """See to it that what comes next has the next numbers: see `Standing.agree`."""
-        found = self._standing.agree(self._ledger.marks.all(), ahead, gone=gone)
+        found = self._standing.agree(self._ledger.marks.all(), ahead)
         self._ended.update(found.ended)
-        if closed := [*found.again, *found.closed]:
+        if found.again:
             with self._ledger.transaction():
-                self._ledger.marks.close(map(stream_of, closed))
+                self._ledger.marks.close(map(stream_of, found.again))
 
     # --- folding ------------------------------------------------------------------------------------------------------
 

@@ -77,8 +77,6 @@ class Disagreement(NamedTuple):
     """Streams whose numbers were set."""
     again: list[str]
     """Calls that had ended: those that live again are dismissed, and those that are about to begin again will not."""
-    closed: list[str]
-    """Calls that had ended, perhaps in rows that are gone: a look at the PBX may find channels of theirs."""
     ended: list[str]
     """Streams that have ended and whose calls are unknown, as they should be."""
 
@@ -364,7 +362,7 @@ class Standing:
         self.over = {call_id for call_id in self.over if not redrive.has_ended(self.world, call_id)}
         self.maimed = {call_id for call_id in self.maimed if not redrive.has_ended(self.world, call_id)}
 
-    def agree(self, marks: dict[str, Mark], ahead: Collection[str], *, gone: bool = False) -> Disagreement:
+    def agree(self, marks: dict[str, Mark], ahead: Collection[str]) -> Disagreement:
         """See to it that what comes next has the next numbers, also where rows since the snapshot are gone.
 
         Where none is gone, every state stands at its stream's mark already.
@@ -372,11 +370,9 @@ class Standing:
         Args:
             marks: how far each stream is published.
             ahead: calls that may be ahead of their marks, since what they made waits for its commit.
-            gone: rows are. Where a call ended before the PBX knew of it, none is left to tell that its channels are not
-                to be taken for those of a new one.
         """
         own = f"pbx:{self._server}"
-        found = Disagreement([], [], [], [])
+        found = Disagreement([], [], [])
         pending = redrive.pending(self.world)
         mark = marks.pop(own, None)
         if self.world.sequence != (sequence := 0 if mark is None else mark.sequence):
@@ -398,15 +394,13 @@ class Standing:
                 self._unknown[call_id] = mark.sequence
             elif mark.phase is Phase.ENDED and (call is not None or call_id in pending):
                 found.again.append(call_id)
-            elif mark.phase is Phase.ENDED and gone:
-                found.closed.append(call_id)
             elif mark.phase is Phase.ENDED:
                 found.ended.append(stream)
             elif call is not None and call.sequence != mark.sequence:
                 self.calls.replace(call_id, call.lived(mark.sequence, call.legs, call.life))
                 found.behind.append(stream)
         found.again.extend(call_id for call_id in self._closed if call_id in self.calls.states)
-        self._closed.update(found.again, found.closed)
+        self._closed.update(found.again)
         for call_id in found.again:
             if call_id in self.calls.states:
                 self.calls.dismiss(call_id)

@@ -79,7 +79,7 @@ class Marks:
         self._set(streams, Phase.CLOSED)
 
     def ended(self) -> list[str]:
-        """Streams that have ended, to be given to `forget` when no stored state has them any more."""
+        """Streams that have ended and are not closed."""
         found = self._connection.execute("SELECT stream FROM mark WHERE phase = ?", (Phase.ENDED,))
         return [stream for (stream,) in found.fetchall()]
 
