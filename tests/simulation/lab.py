@@ -180,6 +180,9 @@ class Lab:
         self.limits = replace(LIMITS, ages=ages(self.luck("ages")))
         self.boot_id = "boot"
         self.damage = Damage.NONE
+        self._journal_order: dict[str, int] = {}
+        self._folded = self._furthest = (0, 0)
+        """Up to which row of which journal the ledger knows what was published, and a ledger ever knew it."""
         self.bugs = Bugs(self.happened)
         self.mail = Mail(self, self.luck("mail"))
         self.doorbell = Doorbell(self, self.luck("doorbell"))
@@ -277,14 +280,25 @@ class Lab:
             case "no-ledger":
                 for path in ledger:
                     path.unlink()
+        # A ledger that was lost knows of nothing until the rows were folded again: those that are gone now never are.
+        unaware = hurt == "journal" and self._folded < self._furthest
         if hurt in ("wal", "journal"):
-            self.damage = max(self.damage, Damage.BOTH if hurt == "wal" else Damage.JOURNAL)
+            self.damage = max(self.damage, Damage.BOTH if hurt == "wal" or unaware else Damage.JOURNAL)
         elif hurt != "nothing" and (self.damage is Damage.JOURNAL or self._is_cut()):
             self.damage = Damage.BOTH  # what was cut off cannot be folded again
-        if self.damage is Damage.BOTH and hurt != "journal":
+        if hurt in ("ledger", "no-ledger"):
+            self._folded = (0, 0)
+        if self.damage is Damage.BOTH and (hurt != "journal" or unaware):
             with self._readable():
                 here = {row for batch in self._batches(None) for row in batch.rows}
                 self._unsaid |= frozenset(self._kept) - here
+
+    def folded(self, position: Position | None) -> None:
+        """The ledger's checkpoint is here."""
+        if position is not None:
+            ordinal = self._journal_order.setdefault(position.uuid, len(self._journal_order))
+            self._folded = (ordinal, position.n)
+            self._furthest = max(self._furthest, self._folded)
 
     def journal_needed(self) -> None:
         """The journal was told what is needed of it. Where a power cut is to come, the checker knows it up to here."""

@@ -338,6 +338,7 @@ class SwitchboardMachine(Machine):
         self.later(self._luck.randint(1, 50), self._restored)
 
     def _restored(self) -> None:
+        self.lab.folded(self.folding.position)
         self._working = True
         self.peers_changed()
         self._look()
@@ -382,6 +383,7 @@ class SwitchboardMachine(Machine):
             self._work_soon(DISK_RETRY_MS)
             return
         if done is not None:
+            self.lab.folded(self.folding.position)
             if done.entries:
                 self.outgoing.handle(Added(done.entries), self.lab.clock.now)
                 self._set_offer_timer()
