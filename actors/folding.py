@@ -116,6 +116,8 @@ class Folding:
             self.position = yield from self._reader.rewound(int(self._options.rebuild_window * 1000))
             if self.position is not None:
                 self._log.error("switchboard.rebuilt_in_part", position=str(self.position))
+                # A refold without a snapshot would begin with the oldest row, and come to other states.
+                yield from self._keep()
         else:
             self.position = checkpoint
             position = yield from self._load_snapshot()
@@ -164,11 +166,8 @@ class Folding:
                     checkpoint.n, latest_ms if began_ms is None else min(began_ms, latest_ms), latest_ms
                 )
                 self._close_ended()
-                # From what is left nobody could put this together again: the next process begins here.
-                self._since_snapshot += 1
-                self.begin_snapshot()
-                while self.snapshot():
-                    yield
+                # From what is left nobody could put this together again.
+                yield from self._keep()
                 return
             aside = self._ledger.quarantine.keys(batch.uuid, rows[0].n - 1, rows[-1].n)
             for row in rows:
@@ -183,6 +182,13 @@ class Folding:
                 yield
         if gone:
             self._close_ended()
+
+    def _keep(self) -> Iterator[None]:
+        """Have the next process begin here: store the state before any row is folded upon it."""
+        self._since_snapshot += 1
+        self.begin_snapshot()
+        while self.snapshot():
+            yield
 
     def _close_ended(self) -> None:
         """Rows since the snapshot are gone: of what had ended nothing more is said.

@@ -207,6 +207,21 @@ def test_a_journal_longer_than_the_window_is_folded_again_in_part(bench: Bench, 
     assert bench.log.told == ["switchboard.rebuilt_in_part"]
 
 
+def test_what_was_folded_again_in_part_is_so_after_the_next_death(bench: Bench) -> None:
+    """Not in whole, which would make other states than those that were published from."""
+    bench.settings = bench.settings.model_copy(
+        update={"switchboard": bench.settings.switchboard.model_copy(update={"rebuild_window": 0.06})}
+    )
+    bench.begin_without_ledger()
+    bench.fold(20)
+    assert bench.calls.states
+    found = bench.folding.position, bench.calls.states, bench.folding.watch
+    bench.die()
+    bench.begin()
+    assert (bench.folding.position, bench.calls.states, bench.folding.watch) == found
+    assert bench.log.told == ["switchboard.rebuilt_in_part"]
+
+
 def test_a_journal_whose_end_is_damaged_waits_for_its_writer(bench: Bench) -> None:
     """A start finds it before Connection has begun another: it may be tried again, and then goes on."""
     bench.fold()
