@@ -15,8 +15,8 @@ by which Asterisk itself hands it on:
    the bridge tells: so it waits.) A called leg that ends before any Dial named it belongs to a call that we cannot
    know: it is reported, and nothing is published of it.
 4. *Meeting.* In a bridge of class basic or stasis all members take the oldest linkedid there, oldest by the
-   creation of the channel that it names. Conferences and parking lots never merge calls. When calls meet, the younger
-   call is told which channels moved, the elder gets them with all that is known of them.
+   creation of the channel that it names. Conferences, parking lots and other holding bridges never merge calls. When
+   calls meet, the younger call is told which channels moved, the elder gets them with all that is known of them.
 5. *Death.* After ChannelDestroyed a channel is remembered for a while, because events for it still follow, and so
    is an ended call, because nothing may begin it anew.
 
@@ -42,9 +42,6 @@ from actors.call.quality import measured
 from actors.call.register import Correlation, Known
 from actors.call.segments import UNDECIDED, unchanged
 from conf.settings import Bounds
-
-MERGING = frozenset({"basic", "stasis"})
-"""Bridge classes in which calls meet."""
 
 _SNAPSHOTS = frozenset({"BRIDGEPEER", "BRIDGEPVTCALLID"})
 """ChannelVarset of these come with a snapshot of the channel, and say nothing else that matters."""
@@ -331,7 +328,7 @@ class Work(Belonging):
         known = self.see(channel)
         if known is None:
             return
-        if bridge.kind in MERGING:
+        if bridge.merges:
             self.meet(bridge.members if channel.id in bridge.members else (*bridge.members, channel.id), bridge.id)
         else:
             self.become_root(channel.id)
@@ -350,7 +347,7 @@ class Work(Belonging):
         known = self.see(channel)
         if known is None:
             return
-        unseen = (known.bridge is None or known.bridge[0] != bridge.id) and bridge.kind in MERGING
+        unseen = (known.bridge is None or known.bridge[0] != bridge.id) and bridge.merges
         # Who picked up a call at the moment of its answer took a place in the bridge: it never enters, and calls do not
         # meet. It looks called, though it was seen from its birth and nobody dialled it.
         if unseen and (known.late or known.dialled or not looks_called(channel.app)):

@@ -42,6 +42,11 @@ class Bridge(NamedTuple):
     members: tuple[str, ...]
     """Ids of the channels in it, in Asterisk's own order."""
 
+    @property
+    def merges(self) -> bool:
+        """Whether calls meet in it: a dialplan's or an ARI application's, unless it only holds who is in it."""
+        return self.kind in {"basic", "stasis"} and self.technology != "holding_bridge"
+
 
 class ChannelCreated(NamedTuple):
     at_ms: int

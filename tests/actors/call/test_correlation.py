@@ -4,6 +4,8 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from actors.call import events as ari
 from actors.call.belonging import REMEMBERED
 from actors.call.correlation import correlate
@@ -123,14 +125,24 @@ def test_the_elder_call_goes_on_when_two_meet(channel: Make) -> None:
     assert set(world.state.calls) == {"z"}
 
 
-def test_a_conference_merges_nothing(channel: Make) -> None:
-    """A ConfBridge is of class base: each keeps the call that it has."""
+@pytest.mark.parametrize(
+    ("technology", "kind", "calls"),
+    [
+        ("softmix", "base", ["a", "b"]),
+        ("holding_bridge", "parking", ["a", "b"]),
+        ("holding_bridge", "stasis", ["a", "b"]),
+        ("softmix", "stasis", ["a", "a"]),
+        ("simple_bridge", "basic", ["a", "a"]),
+    ],
+)
+def test_calls_meet_where_they_are_connected(channel: Make, technology: str, kind: str, calls: list[str]) -> None:
+    """A ConfBridge is of class base, and who is held together is not connected: each keeps the call that it has."""
     world = World()
     for key in "ab":
         world.see(ari.ChannelCreated(T0, channel(key)))
-        bridge = Bridge("x", "softmix", "base", "ConfBridge", "4000", tuple("ab"[: "ab".index(key) + 1]))
+        bridge = Bridge("x", technology, kind, "", "", tuple("ab"[: "ab".index(key) + 1]))
         world.see(ari.ChannelEnteredBridge(T0, channel(key), bridge))
-    assert world.calls_of("a", "b") == ["a", "b"]
+    assert world.calls_of("a", "b") == calls
 
 
 def test_what_the_pbx_says_is_believed(channel: Make) -> None:
