@@ -192,13 +192,23 @@ class Standing:
     def give_up(self, call_id: str, n: int, at_ms: int) -> None:
         """All that was set aside of a call is dropped: if it is over for the PBX, it ends now, however.
 
+        A suspended one is told first what was kept for it: nothing else would ever end it.
+
         Args:
             call_id: the call.
             n: the order's row.
             at_ms: time of the row that was dropped, Unix milliseconds.
         """
+        if call_id not in self.calls.states or not redrive.has_ended(self.world, call_id):
+            return
+        if call_id in self.waiting:
+            self._log.error("switchboard.call_resumed_by_drop", call_id=call_id)
+            self.resume(call_id)
+            # In a refold that is in the ledger already, and was asked for.
+            if not self.muted and any(each.call_id == call_id for each in self.batch.suspects):
+                return  # that waits now
         call = self.calls.states.get(call_id)
-        if call is None or call_id in self.waiting or not redrive.has_ended(self.world, call_id):
+        if call is None:
             return
         if any(self._deliver(routed) is not None for routed in overdue(call, n, at_ms)):
             self.batch.unexpected.append(redrive.given_up(call_id))

@@ -320,6 +320,31 @@ def test_a_call_that_waits_for_its_end_ends_when_that_is_dropped(
     site.check()
 
 
+@pytest.mark.parametrize("kept", [0, 4])
+@pytest.mark.parametrize("mended", [False, True])
+def test_a_suspended_call_that_is_over_ends_when_what_waits_is_dropped(
+    site: Site, in_call: Fault, mended: bool, kept: int
+) -> None:
+    """It gets first what was kept for it, and what it cannot take of that waits in its turn; a restart knows of it."""
+    last = len(FRAMES)
+    in_call.rows = {TYPED[-1], *range(last - 5, last + 20)}
+    site.frames(0, last - kept)
+    [call_id] = site.calls.states
+    site.folding.suspend(call_id)
+    site.frames(last - kept, last)
+    if mended:
+        in_call.mend()
+    while waiting := [each.row.n for each in site.waiting() if each.call_id == call_id]:
+        assert call_id in site.calls.states
+        site.order(waiting[0], "drop")
+        site.fold()
+    for _ in range(2):
+        assert call_id not in site.calls.states
+        site.anew()
+    assert not site.folding.waiting.counts()
+    assert set(site.log.told) == {"switchboard.call_resumed_by_drop"}
+
+
 def test_a_suspended_call_goes_on_when_it_is_redriven(site: Site, in_call: Fault) -> None:
     """It gets first what was kept for it, and nothing is lost or said twice, also by a death afterwards."""
     first, second = TYPED[:2]
