@@ -60,6 +60,15 @@ def conferred(work: "Belonging", channel: Channel, bridge: Bridge) -> bool:
     return bridge.creator == "ConfBridge" and before is not None and before.app == "AppDial2" != channel.app
 
 
+def paged_into(work: "Belonging", key: str, bridge: Bridge) -> None:
+    """Who was `conferred` meets there whom it was called for: the one in the conference whose number was shown to it,
+    though ARI did not show that it runs Page."""
+    asker = work.channels[key].asker
+    asked = [other for other in bridge.members if other != key and number(work, other) == asker]
+    if len(asked) == 1:
+        work.follow(key, *asked)
+
+
 def pages_now(work: "Belonging", key: str, arguments: str) -> None:
     """A channel runs Page: it calls each of its targets at once, one after the other."""
     targets = arguments.partition(",")[0].split("&")

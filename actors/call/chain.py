@@ -230,7 +230,7 @@ class Chains:
         place = (channel.context, channel.exten)
         former = min(
             (
-                (other.created, key)
+                (place != (other.shown.context, other.shown.exten), other.created, key)
                 for key, other in self._living()
                 if key != channel.id
                 and other.shown.creationtime == body
@@ -242,7 +242,7 @@ class Chains:
         if former is not None:
             # They change bodies: who picked up a call has that of who was rung, and the other way round. Who was rung
             # gets one that nobody dialled, and shows that at its next snapshot. Its dial has just been answered.
-            key = former[1]
+            key = former[2]
             other = self._mine(key)
             self._tracks[key] = other._replace(
                 created=track.created,
@@ -251,7 +251,7 @@ class Chains:
             )
             for one in (channel.id, key):
                 for user in self._users(one):
-                    self.dial_goes_on(user)
+                    self.goes_on(user)
             return track._replace(
                 created=other.created,
                 last=self.now,
@@ -277,8 +277,8 @@ class Chains:
             survived=False,
         )
 
-    def dial_goes_on(self, key: str) -> None:
-        """Something happens in a dial of this channel, or to itself as it is originated."""
+    def goes_on(self, key: str) -> None:
+        """Something happens to this channel, or in a dial of it, that changes nothing but the time."""
         track = self.track(key)
         if track is not None:
             self._tracks[key] = track._replace(last=self.now)
@@ -445,3 +445,26 @@ def continues(before: Channel, after: Channel) -> bool:
         and (before.context, before.exten) == (after.context, after.exten)
         and before.priority < after.priority
     )
+
+
+def sent_on(before: Track, after: Channel) -> bool:
+    """Whether a called leg is sent into dialplan of its own before it is in a bridge, as by Dial's `G`.
+
+    That is beyond the first priority, which is its caller's. Dial itself only takes the extension away, and a
+    subroutine begins at the first.
+    """
+    old = before.shown
+    return (
+        old.app == after.app == "AppDial"
+        and after.state == "Up"
+        and after.exten not in ("", "h")
+        and after.priority > 1
+        and (old.context, old.exten, old.priority) != (after.context, after.exten, after.priority)
+        and all(record.state != BRIDGED for record in before.records)
+    )
+
+
+def numbered(key: str) -> int | None:
+    """Place of a channel among all that the PBX made, from its id; None if that was chosen by who asked for it."""
+    seconds, _, number = key.rpartition("-")[2].partition(".")
+    return int(number) if seconds.isdecimal() and number.isdecimal() else None

@@ -46,6 +46,9 @@ from conf.settings import Bounds
 _SNAPSHOTS = frozenset({"BRIDGEPEER", "BRIDGEPVTCALLID"})
 """ChannelVarset of these come with a snapshot of the channel, and say nothing else that matters."""
 
+_MEASURED = "RTPAUDIOQOS"
+"""First of the variables of a channel's quality: the engine sees a snapshot behind the last of them."""
+
 
 def correlate(
     state: Correlation, event: Event, n: int, bounds: Bounds, recovered: bool = False
@@ -86,7 +89,7 @@ def _alike(
     if channel.state == "Up" and known.state != "Up":
         return None
     if type(event) is ari.ChannelVarset and event.variable not in _SNAPSHOTS:
-        if not event.variable.startswith("RTPAUDIOQOS"):
+        if not event.variable.startswith("RTPAUDIOQOS") or event.variable == _MEASURED:
             return None
         quality = measured(known.quality, event.variable, event.value)
         return known if quality is known.quality else known._replace(quality=quality)
@@ -208,6 +211,8 @@ class Work(Belonging):
             quality = measured(known.quality, event.variable, event.value)
             if quality is not known.quality:
                 self.channels = self.channels.set(channel.id, known._replace(quality=quality))
+            if event.variable == _MEASURED:
+                self.fold.goes_on(channel.id)
             return
         if event.variable == "MIXMONITOR_FILENAME" and len(known.monitors) < 16:
             known = known._replace(monitors=(*known.monitors, (event.value[: self.bounds.text], self.at)))
@@ -308,7 +313,7 @@ class Work(Belonging):
                 if paged:
                     self.fold.dialled(event.peer.id)
             elif event.dialstatus in UNDECIDED:
-                self.fold.dial_goes_on((event.channel or event.peer).id)
+                self.fold.goes_on((event.channel or event.peer).id)
             else:
                 if self.groups and event.channel is not None:
                     asking.forwarded(self, event.channel, event.peer)
@@ -334,6 +339,8 @@ class Work(Belonging):
             self.become_root(channel.id)
         if known.asker and asking.conferred(self, channel, bridge):
             self.fold.dialled(channel.id)
+            if known.call is None:
+                asking.paged_into(self, channel.id, bridge)
         self.fold.entered(channel, bridge, known.order)
         known = self.channels[channel.id]
         known = known._replace(bridge=(bridge.id, bridge.technology))

@@ -15,12 +15,14 @@ listens to: snapshots of a channel, begin and end of a dial, entering and leavin
 - Two in a bridge: A is the one that was not dialled, else the elder. A newcomer is paired with everybody there. Whoever
   loses as A everywhere ends its record; it may be taken up again.
 - Dialled is the peer of a Dial that began, unless it was originated; the mark goes when the channel survives a bridge,
-  as ARI's create and dial does, whose first bridge nobody sees. Whom Page calls, whom an originated phone forwards to
-  and who is called back after a transfer are dialled, though their Dials name no caller (`asking`).
+  as ARI's create and dial does, whose first bridge nobody sees, or when its caller sends it into dialplan of its own.
+  Whom Page calls, whom an originated phone forwards to and who is called back after a transfer are dialled, though
+  their Dials name no caller (`asking`).
 - A channel may go on in another body: creationtime tells. One that AMI redirects or bridges out of what it runs gets a
   new one, which is called as the old one was, and is no originated one any more. Who picks up a call gets that of who
   was rung, and the other way round. The elder of two is whose body is.
-- An end is told at the time of the last thing that happened to A, not of the event that ended it.
+- An end is told at the time of the last thing that happened to A (its voice was measured, too), not of the event that
+  ended it.
 - A dialled channel's record without B is no segment: it repeats somebody's B. Neither is that of an originated channel
   that nobody answered; once answered it runs an application, which ARI often does not show.
 
@@ -45,6 +47,8 @@ from actors.call.chain import (
     Track,
     continues,
     moved_on,
+    numbered,
+    sent_on,
 )
 from actors.call.events import Bridge, Channel
 from actors.call.late import looks_called
@@ -81,6 +85,8 @@ class Fold(Chains):
         if old is None:
             self._tracks[key] = self._born(channel, created)
             return
+        if dialplan and old.dialled and sent_on(old, channel):
+            old = old._replace(dialled=False)
         if dialplan and channel.exten != "h" and not channel.app.startswith("AppDial"):
             if old.survived:
                 # Who runs dialplan, and goes on with it, has not been sent out of its bridge: it keeps its marks.
@@ -143,6 +149,8 @@ class Fold(Chains):
         old = self.track(key)
         if old is None:
             return
+        if caller is not None and old.survived:
+            old = old._replace(dialled=False, originated=False, survived=False)
         track = self._shown(old, shown)
         taken = False
         records = []
@@ -188,7 +196,7 @@ class Fold(Chains):
             return
         if caller is None and looks_called(peer.app):  # who dialled has another body since, of which ARI is silent
             for user in self._users(key):
-                self.dial_goes_on(user)
+                self.goes_on(user)
         track = self._shown(old, shown)
         if caller is not None and status not in ("ANSWER", "CANCEL"):
             other = self.track(peer.id)
@@ -307,6 +315,10 @@ class Fold(Chains):
             return mine is not None
         if mine.dialled != theirs.dialled:
             return theirs.dialled
+        if mine.created[0] == theirs.created[0]:  # several threads make channels: some tell of theirs late
+            first, second = numbered(key), numbered(other)
+            if first is not None and second is not None:
+                return first <= second
         return mine.created <= theirs.created
 
     def _enter(self, key: str, index: int, bridge: Bridge) -> bool:

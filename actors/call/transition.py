@@ -411,6 +411,10 @@ class _Handlers(Stays, Tapes):
             if bridge.technology != "holding_bridge" and leg.conference is None:
                 self.join_conference(leg, bridge)
             return
+        for key in bridge.members:  # who picked up just when the call was answered took a place in it without entering
+            other = self.legs.get(key)
+            if other is not None and other.bridge is None:
+                self.put(other._replace(bridge=bridge.id, technology=bridge.technology))
         if leg.queue is not None:
             leg = self.taken(leg)
         for other in self.legs.values():

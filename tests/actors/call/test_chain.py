@@ -158,3 +158,75 @@ def test_sent_to_the_same_application_elsewhere(channel: Make) -> None:
         ("PJSIP/b-1", 0, 0, 20),
         (None, 21, 21, 60),
     ]
+
+
+def test_whom_its_caller_sends_into_dialplan_is_dialled_no_more(channel: Make) -> None:
+    """Dial's `G` does so before any bridge; a subroutine on the called leg, which begins at the first priority, does
+    not, nor does anything in a bridge."""
+    for exten, priority, dialled in (("s", 2, False), ("s", 0, True), ("", 1, True)):
+        tape = Tape()
+        caller, leg = channel("a", app="Dial"), channel("b", state="Down", app="AppDial")
+        tape.at(0, "born", caller, (0, 1))
+        tape.at(1, "born", leg, (1, 2))
+        tape.at(2, "dial_began", caller, leg)
+        tape.at(8, "snapshot", leg._replace(state="Up"), (1, 2))
+        tape.at(9, "snapshot", leg._replace(state="Up", context="both", exten=exten, priority=priority), (1, 2), True)
+        assert tape.state.tracks["b"].dialled is dialled
+    tape = Tape()
+    dialled_leg = channel("b", state="Up", app="AppDial")
+    _talking(tape, channel)
+    tape.at(9, "snapshot", dialled_leg._replace(context="other", priority=2), (1, 2), True)
+    assert tape.state.tracks["b"].dialled
+
+
+def test_who_dials_after_a_bridge_is_dialled_no_more(channel: Make) -> None:
+    """Who was called and transferred, and is next seen dialling, has been sent out of its bridge."""
+    tape = Tape()
+    _talking(tape, channel)
+    leg = channel("b", state="Up", app="AppDial")
+    tape.at(9, "left", leg, bridge("a"), (1, 2))
+    tape.at(10, "born", channel("c", state="Down"), (10, 3))
+    tape.at(11, "dial_began", leg._replace(app="Dial", exten="209"), channel("c", state="Down", app="AppDial"))
+    assert not tape.state.tracks["b"].dialled
+
+
+def test_a_body_is_that_of_who_stands_where_it_is_shown(channel: Make) -> None:
+    """Who picks up takes the body of who was rung, though a Local half with the same application is as old."""
+    tape = Tape()
+    half = channel("l", name="Local/7@x-1;1", app="AppDial", exten="302", created=BORN)
+    tape.at(0, "born", half, (0, 1))
+    rung = channel("b", state="Ringing", app="AppDial", exten="1122", created=BORN)
+    tape.at(0, "born", rung, (0, 2))
+    tape.at(1, "dial_began", channel("x"), rung)
+    tape.at(2, "born", channel("p", state="Ring", app="Pickup", exten="*8", created=LATER), (9_000, 3))
+    tape.at(3, "snapshot", rung._replace(id="p", name="PJSIP/p-1", state="Up"), (9_000, 3), True)
+    assert [tape.state.tracks[key].created for key in "pbl"] == [(0, 2), (9_000, 3), (0, 1)]
+
+
+def test_the_elder_of_one_millisecond(channel: Make) -> None:
+    """The PBX numbers channels as it makes them, and may tell of the later one first; chosen ids have no number."""
+    for first, second, elder in (
+        ("1795.9326", "1795.9325", "1795.9325"),
+        ("pbx-1-1795.99", "pbx-1-1795.100", "pbx-1-1795.99"),
+        ("mine.2", "1795.1", "mine.2"),
+    ):
+        tape = Tape()
+        room = bridge(first, second, kind="base", technology="softmix")
+        tape.at(0, "born", channel(first, state="Up", app="ConfBridge"), (0, 1))
+        tape.at(0, "born", channel(second, state="Up", app="ConfBridge"), (0, 2))
+        tape.at(1, "entered", channel(first, state="Up", app="ConfBridge"), room._replace(members=(first,)), (0, 1))
+        tape.at(1, "entered", channel(second, state="Up", app="ConfBridge"), room, (0, 2))
+        tape.at(9, "left", channel(second, state="Up", app="ConfBridge"), room._replace(members=(first,)), (0, 2))
+        tape.at(9, "left", channel(first, state="Up", app="ConfBridge"), room._replace(members=()), (0, 1))
+        assert [row.channel_id for row in tape.rows if row.dst_channel is not None] == [elder]
+
+
+def _talking(tape: Tape, channel: Make) -> None:
+    """a has called b, and both are in a bridge."""
+    caller, leg = channel("a", state="Up", app="Dial"), channel("b", state="Up", app="AppDial")
+    tape.at(0, "born", caller, (0, 1))
+    tape.at(1, "born", leg, (1, 2))
+    tape.at(2, "dial_began", caller, leg)
+    tape.at(3, "dial_ended", caller, leg, "ANSWER", True)
+    tape.at(4, "entered", leg, bridge("b"), (1, 2))
+    tape.at(4, "entered", caller, bridge("a", "b"), (0, 1))

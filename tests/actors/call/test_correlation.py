@@ -11,7 +11,7 @@ from actors.call.belonging import REMEMBERED
 from actors.call.correlation import correlate
 from actors.call.effects import Unexpected
 from actors.call.events import Bridge, Channel
-from actors.call.inputs import CallBody, CallInput, ChannelEnded, ChannelJoined, ChannelMoved, Routed
+from actors.call.inputs import CallBody, CallInput, ChannelEnded, ChannelJoined, ChannelMoved, Routed, SegmentEnded
 from actors.call.register import Correlation
 from conf.settings import Bounds
 
@@ -75,6 +75,20 @@ def test_a_called_leg_waits_for_its_dial(channel: Make) -> None:
     first = routed[0].input.body
     assert isinstance(first, ChannelJoined)
     assert (first.party.origin, first.party.dialled_by, first.party.state) == ("dialled", "a", "Down")
+
+
+def test_a_dial_lasts_until_its_callers_voice_was_measured(channel: Make) -> None:
+    """Who gives up while the called party hears an announcement has had its segment until then, not until the Dial was
+    heard of last."""
+    world = World()
+    caller, leg = channel("a", app="Dial"), channel("b", state="Up", app="AppDial")
+    world.see(ari.ChannelCreated(T0, caller))
+    world.see(ari.ChannelCreated(T0, leg))
+    world.see(ari.Dial(T0 + 1, caller, leg, "", "b", None))
+    world.see(ari.ChannelVarset(T0 + 400, caller, "RTPAUDIOQOS", "ssrc=1;lp=0;rxcount=9"))
+    world.see(ari.ChannelDestroyed(T0 + 500, leg, 16, "Normal Clearing"))
+    world.see(ari.ChannelDestroyed(T0 + 500, caller, 19, "No Answer"))
+    assert [body.end_ms for body in world.told("a") if isinstance(body, SegmentEnded)] == [T0 + 400]
 
 
 def test_a_called_leg_that_no_dial_names_is_nobodys(channel: Make) -> None:

@@ -202,6 +202,21 @@ def test_page_that_did_not_show(channel: Callable[..., Channel]) -> None:
         assert state.segments.tracks["b"].dialled is dialled
 
 
+def test_whom_page_called_meets_who_paged(channel: Callable[..., Channel]) -> None:
+    """Of several channels with the number of who paged, it is the one in the conference."""
+    leg, room = channel("b", exten="s"), ari.Bridge("r", "softmix", "base", "ConfBridge", "r", ("a", "b"))
+    up = leg._replace(state="Up", app="AppDial2", number="999", connected="999")
+    state, calls = _fold(
+        ari.ChannelCreated(1, channel("a", number="100")),
+        ari.ChannelCreated(1, channel("z", number="100")),
+        *_originate(leg, "100"),
+        ari.ChannelStateChange(2, up),
+        ari.ChannelEnteredBridge(2, up._replace(app="ConfBridge"), room),
+    )
+    assert state.channels["b"].call == "a"
+    assert calls == {"a", "z"}
+
+
 def test_who_is_called_back_is_dialled(channel: Callable[..., Channel]) -> None:
     """The PBX calls who gave a consultation away back, and shows it the other party: that is no originate."""
     leg = channel("b", number="1121", exten="s", state="Down")

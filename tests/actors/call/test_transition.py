@@ -391,3 +391,17 @@ def test_hangup_application_and_a_party_that_hangs_up_just_then(
         told.tell(ari.ChannelHangupRequest(T0, running, 16, soft))
     told.tell(ChannelEnded("a", 16, "", None), 9)
     assert finished(told)["hangup_by"] == source
+
+
+def test_a_hang_up_of_who_took_a_place_in_a_bridge(channel: Make) -> None:
+    """Who picked up when the call had just been answered never enters the bridge, but is among its members when the
+    other next does."""
+    told = Told()
+    told.tell(ChannelJoined(party("a"), None, 1))
+    told.tell(ChannelJoined(party("b", state="Up"), None, 2))
+    talks = Bridge("x", "simple_bridge", "basic", "", "", ("a", "b"))
+    told.tell(ari.ChannelEnteredBridge(T0, channel("a", state="Up"), talks))
+    told.tell(ari.ChannelHangupRequest(T0, channel("b", state="Up"), 16, False))
+    for key in "ab":
+        told.tell(ChannelEnded(key, 16, "", None), 9)
+    assert finished(told)["hangup_by"] == "destiny"
