@@ -66,6 +66,8 @@ class ConnectionActor(WorkerActor):
         self._events = 0
         self._last_frame: tuple[int, bytes] | None = None
         self._is_up = False
+        self._behind_ms = 0
+        """How old the last frame was when it came, of a link that broke."""
         self._told: LinkChanged | None = None
         self._recovery: Identity | None = None
         self._looking = asyncio.Lock()
@@ -126,21 +128,25 @@ class ConnectionActor(WorkerActor):
     def _up(self, link: int) -> None:
         self._is_up = True
         self._last_frame = None
-        told = {"generation": link, "app": self._pbx.app, "last_row_ms": self._last_row_ms}
-        self._append(Kind.LINK_UP, told | {"until_ms": self._link.until_ms})
+        told: dict[str, Any] = {"generation": link, "app": self._pbx.app, "last_row_ms": self._last_row_ms}
+        heard_ms = self._link.since_ms
+        told |= {"until_ms": self._link.until_ms, "heard_ms": None if heard_ms is None else heard_ms - self._behind_ms}
+        self._append(Kind.LINK_UP, told)
+        self._behind_ms = 0
         self._last_row_ms = None
         self.bridge.post(LinkChanged(True, link))
 
     def _down(self, why: Down, detail: str, last_data_ms: int) -> None:
         self._is_up = False
+        self._behind_ms = self._late_ms(why)
         self._append(
             Kind.LINK_DOWN,
-            {"reason": why.value, "detail": detail, "last_data_ms": last_data_ms, "behind_ms": self._behind_ms(why)},
+            {"reason": why.value, "detail": detail, "last_data_ms": last_data_ms, "behind_ms": self._behind_ms},
         )
         self.metrics.counter(names.ARI_DISCONNECTS, why.value).add()
         self.bridge.post(LinkChanged(False, self._link.links))
 
-    def _behind_ms(self, why: Down) -> int:
+    def _late_ms(self, why: Down) -> int:
         """How old the last frame was when it came: Asterisk may have cut us off while we still read its last words."""
         if why is not Down.LOST or self._last_frame is None:
             return 0

@@ -223,7 +223,8 @@ def link_up(
     to_ms = row.at_ms
     if gap.from_ms is not None:
         # The clock may have been set back since the gap began, or since a row in it.
-        from_ms = min(gap.from_ms, row.at_ms)
+        heard_ms = told.get("heard_ms")
+        from_ms = min(gap.from_ms, row.at_ms, row.at_ms if heard_ms is None else int(heard_ms))
         to_ms = max(gap.from_ms, row.at_ms, watch.seen_ms or 0, int(told.get("until_ms") or 0))
         gap = gap._replace(from_ms=from_ms)
     gap = gap._replace(to_ms=to_ms)

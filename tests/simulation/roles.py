@@ -82,6 +82,7 @@ class ConnectionMachine(Machine):
         self._links = 0
         self._ear = Ear()
         self._until_ms = 0
+        self._heard_before_ms: int | None = None
         self._timer = 0
         self._stopping = False
         self._driving = False
@@ -149,7 +150,7 @@ class ConnectionMachine(Machine):
             case ari.AnnounceUp():
                 self._links += 1
                 told: dict[str, Any] = {"generation": self._links, "app": "arimon", "last_row_ms": self._last_row_ms}
-                told["until_ms"] = self._until_ms
+                told |= {"until_ms": self._until_ms, "heard_ms": self._heard_before_ms}
                 self._last_row_ms = None
                 self._append(Kind.LINK_UP, told)
                 self._say_link(LinkChanged(True, self._links))
@@ -191,6 +192,7 @@ class ConnectionMachine(Machine):
             return
         self._link = link
         self._until_ms = self._ear.until_ms(self.lab.clock.seconds, self.lab.clock.wall)
+        self._heard_before_ms = self._heard_ms() if self._until_ms > self.lab.clock.wall else None
         self._hear()
         self._feed(ari.Opened())
 

@@ -67,6 +67,9 @@ class AriLink:
         """Times that the link came up."""
         self.until_ms = 0
         """The latest that the host's clock can have said until the link came up last, Unix milliseconds."""
+        self.since_ms: int | None = None
+        """If the host's clock was set back before the link came up last: when the link before it was last heard, as the
+        clock counts now, Unix milliseconds."""
         self._pbx = pbx
         self._on_frame = on_frame
         self._on_up = on_up
@@ -220,6 +223,7 @@ class AriLink:
             self._socket = socket
             now, wall_ms = self._loop.time(), _now_ms()
             self.until_ms = self._ear.until_ms(now, wall_ms)
+            self.since_ms = self._ear.heard_ms(now, wall_ms) if self.until_ms > wall_ms else None
             self._ear = ear
             try:
                 ear.hear(now, wall_ms)

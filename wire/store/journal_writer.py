@@ -242,7 +242,9 @@ class JournalWriter:
         if self._gap is None:
             self._gap = _Gap(at_ms, at_ms, 0, self._reason or "rows came faster than the disk took them")
         self._gap.rows += 1
-        self._gap.to_ms = at_ms
+        # The clock may be set back meanwhile.
+        self._gap.from_ms = min(self._gap.from_ms, at_ms)
+        self._gap.to_ms = max(self._gap.to_ms, at_ms)
         self._lost_rows += 1
 
     def _tell_gap(self) -> None:

@@ -10,10 +10,11 @@ class Kind(StrEnum):
     FRAME = "frame"
     """One WebSocket message from ARI, as it came; not necessarily JSON."""
     LINK_UP = "link-up"
-    """JSON `{"generation": int, "app": str, "last_row_ms": int | null, "until_ms": int}`: the WebSocket is open, frames
-    follow; `last_row_ms`: until when the PBX was surely heard before this process, if it is this process's first link;
-    `until_ms`: the latest that the host's clock can have said since the link before was heard: later than now if it was
-    set back (not in journals of older versions)."""
+    """JSON `{"generation": int, "app": str, "last_row_ms": int | null, "until_ms": int, "heard_ms": int | null}`: the
+    WebSocket is open, frames follow; `last_row_ms`: until when the PBX was surely heard before this process, if it is
+    this process's first link; `until_ms`: the latest that the host's clock can have said since the link before was
+    heard: later than now if it was set back; `heard_ms`: until when that was, if so, as the clock counts now (these two
+    not in journals of older versions)."""
     LINK_DOWN = "link-down"
     """JSON `{"reason": str, "detail": str, "last_data_ms": int | null, "behind_ms": int}`: no frames until the next
     link-up; `behind_ms`: how old the last frame was when it came, of a link that broke."""

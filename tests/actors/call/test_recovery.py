@@ -420,6 +420,17 @@ def test_a_clock_set_back_in_a_silence(told: Told, caller: Channel) -> None:
     assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("lost", 19_000, 40_000)
 
 
+def test_a_clock_set_back_between_two_links(told: Told, caller: Channel) -> None:
+    """What the PBX stamped by the new clock lies within the gap, though no row has a time as early."""
+    call_under_way(told, caller)
+    told.row(7, 40 * SECOND, Kind.LINK_DOWN, DOWN | {"last_data_ms": 39 * SECOND})
+    told.row(8, 36 * SECOND, Kind.LINK_UP, UP | {"until_ms": 46 * SECOND, "heard_ms": 29 * SECOND})
+    told.row(9, 37 * SECOND, Kind.SNAPSHOT, look(37 * SECOND, [caller]))
+    told.row(10, 40 * SECOND, Kind.SNAPSHOT, look(40 * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("lost", 29_000, 46_000)
+
+
 def test_a_clock_set_back_while_connection_was_dead(told: Told, caller: Channel) -> None:
     """The gap covers the last row of the old Connection, though it seems to lie in the future."""
     call_under_way(told, caller)

@@ -246,6 +246,24 @@ async def test_the_last_byte_did_not_come_later_because_the_clock_was_set_forwar
     assert heard_ms <= until_ms
 
 
+async def test_when_the_link_before_was_heard_as_a_clock_that_was_set_back_counts(
+    serve: Serve, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host's clock goes back an hour before the second link: of the first one there is nothing to say."""
+    pbx = await serve()
+    watched = watch(settings(pbx.port))
+    await watched.up()
+    assert watched.link.since_ms is None
+    monkeypatch.setattr(client, "_now_ms", lambda: time.time_ns() // 1_000_000 - 3_600_000)
+    transport = pbx.sockets[0]._req.transport  # type: ignore[union-attr]
+    assert transport is not None
+    transport.abort()
+    await watched.up(2)
+    assert watched.link.since_ms is not None
+    assert watched.link.since_ms <= client._now_ms()
+    assert watched.link.until_ms >= watched.link.since_ms + 3_600_000
+
+
 async def test_a_quiet_pbx_is_not_a_dead_one(
     facts: Facts, serve: Serve, watch: Watch, proxy: Callable[[int], Awaitable[Proxy]]
 ) -> None:

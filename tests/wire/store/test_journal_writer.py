@@ -185,6 +185,22 @@ def test_what_overflows_the_reserve_is_told(journal: "Harness", eventually: "Eve
     assert writer.health().losing_rows == 0
 
 
+def test_rows_lost_while_the_clock_is_set_back(journal: "Harness", eventually: "Eventually") -> None:
+    """The `lost` row tells from the earliest of their times to the latest."""
+    writer = journal.writer(reserve_bytes=65536)
+    append(writer, 1, 1)
+    assert writer.flush(10)
+    fill_disk(writer)
+    append(writer, 2, 2, b"x" * 65000)
+    eventually(lambda: writer.health().state == "refused")
+    for at_ms in (5000, 6000, 3000, 4000):
+        writer.append(Kind.FRAME, at_ms, b"x" * 1000)
+    fill_disk(writer, 100_000)
+    assert writer.flush(10)
+    told = lost([row for _, row in journal.rows()][-1])
+    assert (told["from_ms"], told["to_ms"], told["rows"]) == (3000, 6000, 4)
+
+
 def test_link_rows_are_kept_when_frames_are_lost(journal: "Harness", eventually: "Eventually") -> None:
     """Link and operator rows have room above the reserve; the gap before them is told in its place."""
     writer = journal.writer(reserve_bytes=65536)
