@@ -188,7 +188,7 @@ _TALK_MS = 1000
 """How long two parties must have talked for a call to be answered, persons or not; less is not billed."""
 
 _OWN = {17: "BUSY", 34: "CONGESTION"}
-"""Cause of a caller → disposition of a call in which nobody was dialled."""
+"""Cause of a caller → disposition of a call in which nobody was dialled, or which its caller ended after all dials."""
 
 
 def _disposition(cast: _Cast, gave_up: bool) -> str:
@@ -205,12 +205,12 @@ def _disposition(cast: _Cast, gave_up: bool) -> str:
     ]
     if root is not None and attempts in ([], [root]) and _runs_unseen(root):
         return "ANSWERED"
+    # The dialplan's Busy() and Congestion() are told to the caller, who hangs up then.
+    own = next((_OWN[leg.cause] for leg in (root, _half(call, root)) if leg and leg.cause in _OWN), None)
     if not attempts:
-        # Nobody was dialled: the dialplan's Busy() and Congestion() are told to the caller, who hangs up then.
-        own = next((_OWN[leg.cause] for leg in (root, _half(call, root)) if leg and leg.cause in _OWN), None)
         return own or ("CANCELLED" if gave_up else "FAILED")
     if gave_up and attempts != [root]:
-        return "CANCELLED"
+        return own or "CANCELLED"
     decided = [leg for leg in attempts if leg.cause is not None]
     if not decided:
         return "NO ANSWER"

@@ -405,3 +405,15 @@ def test_a_hang_up_of_who_took_a_place_in_a_bridge(channel: Make) -> None:
     for key in "ab":
         told.tell(ChannelEnded(key, 16, "", None), 9)
     assert finished(told)["hangup_by"] == "destiny"
+
+
+@pytest.mark.parametrize(("cause", "disposition"), [(34, "CONGESTION"), (17, "BUSY"), (19, "CANCELLED")])
+def test_a_caller_who_is_told_that_nothing_can_be_done(channel: Make, cause: int, disposition: str) -> None:
+    """Busy() and Congestion() after a Dial in vain make the caller hang up: it has not given up."""
+    told = Told()
+    told.tell(ChannelJoined(party("a"), None, 1))
+    told.tell(ChannelJoined(party("b", "dialled", "Down"), None, 2))
+    told.tell(ChannelEnded("b", 0, "", None), 5)
+    told.tell(ari.ChannelHangupRequest(T0, channel("a"), cause, False))
+    told.tell(ChannelEnded("a", cause, "", None), 9)
+    assert finished(told)["disposition"] == disposition
