@@ -28,6 +28,7 @@ from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger
 from wire.store.outbox import Entry
 from wire.store.row import Kind, Position, Row
+from wire.store.snapshots import KEEP
 
 _READ_BYTES = 8 * 1024 * 1024
 """Most bytes of journal read at once."""
@@ -397,5 +398,7 @@ class Folding:
             forgotten = ended - {stream_of(call_id) for call_id in kept}
             ledger.marks.forget(forgotten)
             ledger.forget_times(self._latest_ms)
-            ledger.quarantine.forget(ledger.snapshots.complete_ones()[-1].position)
+            complete = ledger.snapshots.complete_ones()
+            if len(complete) == KEEP:  # an only one may turn out to be unreadable: then all is folded again
+                ledger.quarantine.forget(complete[-1].position)
         self._ended -= forgotten

@@ -17,6 +17,7 @@ from wire.schemas import schemas
 from wire.store.journal import JournalReader, JournalWriter
 from wire.store.ledger import Ledger, Quarantined
 from wire.store.row import Kind
+from wire.store.snapshots import KEEP
 
 SERVER = "pbx1"
 RECORDING = "07_dtmf_during_call"
@@ -106,9 +107,9 @@ class Site:
         while self.folding.fold(lambda: True) is not None:
             pass
 
-    def snapshot(self) -> None:
-        """Store the state, so that nothing older is folded again."""
-        for _ in range(2):  # as many as are kept
+    def snapshot(self, times: int = KEEP) -> None:
+        """Store the state: if as often as snapshots are kept, nothing older is folded again."""
+        for _ in range(times):
             self.folding._since_snapshot += 1
             self.folding.begin_snapshot()
             while self.folding.snapshot():

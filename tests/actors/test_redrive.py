@@ -1,5 +1,6 @@
 """What was set aside is applied once more, or dropped, where the journal has an order for it, once, whatever dies."""
 
+import sqlite3
 from typing import Any
 
 import orjson
@@ -101,6 +102,24 @@ def test_all_that_a_row_told_a_call_is_applied_or_nothing(site: Site, monkeypatc
     site.frames(TYPED[0], len(FRAMES))
     assert site.waiting() == []
     assert site.calls.states == site.replay.calls == {}
+    site.check()
+
+
+def test_what_was_applied_is_known_when_the_only_snapshot_is_unreadable(site: Site, in_call: Fault) -> None:
+    """All is folded again then, the order too: the call would lack what it was told, and say nothing of it."""
+    first = TYPED[0]
+    site.frames(0, first)
+    in_call.mend()
+    site.order(first)
+    site.fold()
+    site.snapshot(1)
+    [info] = site.ledger.snapshots.complete_ones()
+    with sqlite3.connect(site.ledger.path) as other:
+        other.execute("UPDATE slice SET blob = x'00' WHERE snapshot = ?", (info.id,))
+    other.close()
+    site.anew()
+    assert site.log.told == ["switchboard.snapshot_refused"]
+    site.frames(first, len(FRAMES))
     site.check()
 
 
