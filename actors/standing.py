@@ -223,7 +223,7 @@ class Standing:
             return None
         known = routed.call_id in self.calls.states
         self._begin_unknown(routed.call_id)
-        maimed = not known and routed.call_id in self.maimed
+        maimed = routed.call_id in self.maimed and routed.call_id not in self.calls.states
         if maimed:
             self.calls.restore(routed.call_id, degrade(Call.new(routed.call_id, self._server, self._settings)))
         folded = self.calls.deliver(routed)
@@ -246,7 +246,8 @@ class Standing:
         """A call that began in rows that are gone goes on with the numbers of its stream."""
         if self._unknown and (sequence := self._unknown.pop(call_id, None)) is not None:
             call = Call.new(call_id, self._server, self._settings)
-            self.calls.restore(call_id, call.lived(sequence, call.legs, call.life))
+            call = call.lived(sequence, call.legs, call.life)
+            self.calls.restore(call_id, degrade(call) if call_id in self.maimed else call)
 
     def _lose(self, uuid: str, row: Row, routed: Sequence[Routed], index: int, poisoned: "Poisoned") -> None:
         """A call could not take one of a row's inputs: that and the rest of the row is set aside for it."""
@@ -310,6 +311,8 @@ class Standing:
         """
         self.batch.messages.extend(redrive.amendment(inputs, told + 1, row, self._server, self._settings))
         self.batch.amended[stream_of(call_id)] = told + 1
+        if call_id in self._unknown:  # it may yet be found to live on
+            self._unknown[call_id] = told + 1
 
     def resume(self, call_id: str, told: int = 0) -> list[Kept]:
         """Give a suspended call what was kept for it.

@@ -43,13 +43,14 @@ class Fault:
 
     def __init__(self, *rows: int) -> None:
         self.rows = set(rows)
+        self.error: type[Exception] = ZeroDivisionError
 
     def mend(self) -> None:
         self.rows = set()
 
     def strikes(self, n: int) -> None:
         if n in self.rows:
-            raise ZeroDivisionError("on purpose")
+            raise self.error("on purpose")
 
 
 class Site:

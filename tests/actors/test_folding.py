@@ -10,15 +10,17 @@ from typing import Any
 import orjson
 import pytest
 
+from actors.call import redrive
 from actors.call.envelope import rfc3339
 from actors.folding import Folding
 from conf.settings import Call as CallSettings
 from conf.settings import Settings, Switchboard
-from tests.actors.site import Log
+from tests.actors.site import TYPED, Fault, Log
+from tests.simulation.bugs import Bug
 from tests.simulation.disk import Disk, installed
 from tests.simulation.journal import DrivenJournal
 from tests.simulation.roles import PlainCalls
-from tests.truth import recordings
+from tests.truth import recordings, run
 from wire.message import OutboundMessage
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader
@@ -322,6 +324,42 @@ def test_numbers_go_on_where_folded_rows_are_gone(bench: Bench) -> None:
     assert set(sequences.values()) == {1}
     assert len(found) > len(before)
     assert "switchboard.states_behind" in bench.log.told
+
+
+def test_numbers_go_on_where_all_but_what_was_set_aside_is_gone(bench: Bench, in_call: Fault) -> None:
+    """A call that could not take its beginning, and whose other rows are lost, goes on with the next number too."""
+    begun = run.routed(RECORDING, bench.settings)[0]
+    in_call.rows, in_call.error = {begun.input.n}, Bug
+    bench.fold(60)
+    before = bench.published()
+    assert before[-1].call_id == begun.call_id
+    bench.cut(begun.input.n)
+    assert bench.calls.states == {}
+    in_call.mend()
+    bench.append(bench.frames[begun.input.n :])
+    bench.fold()
+    found = bench.published()
+    sequences = [message.sequence for message in found if message.call_id == begun.call_id]
+    assert sequences == list(range(1, len(sequences) + 1))
+    assert all(orjson.loads(message.body)["degraded"] for message in found if message.call_id == begun.call_id)
+    assert found[: len(before)] == before != found
+
+
+def test_numbers_go_on_behind_an_amendment_where_folded_rows_are_gone(bench: Bench, in_call: Fault) -> None:
+    """What a call was not told is said at once; then it is found to live on, and has given that number."""
+    in_call.rows, in_call.error = {TYPED[0]}, Bug
+    bench.fold(60)
+    [aside] = bench.ledger.quarantine.listing()
+    bench.cut(0)
+    order = redrive.Order("order", aside.uuid, aside.row.n)
+    in_call.mend()
+    bench.row(Kind.OPERATOR, 2_000, redrive.command(order))
+    bench.append(bench.frames)
+    bench.fold()
+    found = [message for message in bench.published() if message.call_id == aside.call_id]
+    assert "call-amended" in [message.operation for message in found]
+    assert found[-1].operation == "finished-call"
+    assert [message.sequence for message in found] == list(range(1, len(found) + 1))
 
 
 @pytest.mark.parametrize("left", [0, 4])
