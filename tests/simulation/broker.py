@@ -55,8 +55,8 @@ class Broker:
         """Operations whose routing key has no queue."""
         self.received: list[bytes] = []
         """Bodies, as the consumer got them."""
-        self.returned: set[str] = set()
-        """Ids of messages that came back as unroutable before their consumer had them."""
+        self.returned: dict[str, bytes] = {}
+        """Bodies of messages that came back as unroutable before their consumer had them, by id."""
         self.redriven: set[str] = set()
         """Ids of messages that were parked, and not yet had by their consumer, when all of these were offered again."""
         self._taken: set[str] = set()
@@ -176,7 +176,7 @@ class Broker:
         elif message.operation in self.unroutable:
             happened["broker.return"] += 1
             if message.message_id not in self._taken:
-                self.returned.add(message.message_id)
+                self.returned[message.message_id] = message.body
             wire.sink.returned(message)
             self._settle(wire, ack=True)
         elif self.forgets:

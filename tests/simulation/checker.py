@@ -8,7 +8,7 @@ Every violation is a sentence that says what, where.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from wire.store.row import Kind, Row
 WAY_MS = 5
 """Longest that a frame is on its way, milliseconds."""
 WITHHELD = "messages-withheld"
+NOTHING: Mapping[str, bytes] = {}
 Streams = dict[str, list[dict[str, Any]]]
 
 
@@ -47,7 +48,7 @@ def verdict(
     replayed: Iterable[bytes],
     links: Sequence[Stretch],
     server: str,
-    returned: Collection[str] = (),
+    returned: Mapping[str, bytes] = NOTHING,
     damage: Damage = Damage.NONE,
     redriven: Collection[str] = (),
     unsaid: Collection[Row] = (),
@@ -61,7 +62,7 @@ def verdict(
         replayed: bodies of the messages that a replay of the exported journal gives.
         links: what went over the wire of the PBX.
         server: the PBX's name.
-        returned: ids of messages that came back as unroutable for a time: order is promised among the others.
+        returned: bodies of messages that came back as unroutable for a time, by id: order is promised among the others.
         damage: what cannot be asked for.
         redriven: ids of those that were parked, and that the consumer had not got when all that was parked was offered
             again: order is promised among these.
@@ -70,7 +71,9 @@ def verdict(
     """
     streams, doubtful = consumed(bodies)
     replayed_streams, _ = consumed(replayed)
-    streams, wrong = with_withheld(streams, replayed_streams if damage is Damage.NONE else {}, set_back)
+    # Where a replay cannot say what was withheld, of what had come back it is known all the same: it may be late.
+    originals = replayed_streams if damage is Damage.NONE else consumed(returned.values())[0]
+    streams, wrong = with_withheld(streams, originals if damage is not Damage.BOTH else {}, set_back)
     if damage is not Damage.BOTH or not returned:
         # A message that was returned waits in the ledger while later ones of its stream go. Where that is lost, and the
         # journal's rows too, no copy of it is left. What was never returned goes in order, and is lost at the end only.
@@ -99,7 +102,7 @@ def consumed(bodies: Iterable[bytes]) -> tuple[Streams, list[str]]:
     return streams, wrong
 
 
-def with_withheld(streams: Streams, replayed: Streams, set_back: bool = False) -> tuple[Streams, list[str]]:
+def with_withheld(streams: Streams, originals: Streams, set_back: bool = False) -> tuple[Streams, list[str]]:
     """What the consumer would have had without the age policy; and violations.
 
     A `messages-withheld` stands for the messages that it names, which must be of the operation that it names. One of
@@ -107,7 +110,7 @@ def with_withheld(streams: Streams, replayed: Streams, set_back: bool = False) -
 
     Args:
         streams: what the consumer has.
-        replayed: what a replay gives: what was withheld.
+        originals: what was withheld, as far as it is known.
         set_back: the host's clock was, so that a ledger made anew may find young what had been too old: such a message
             comes late, and counts where it was said to be withheld.
     """
@@ -116,7 +119,7 @@ def with_withheld(streams: Streams, replayed: Streams, set_back: bool = False) -
     for stream, messages in streams.items():
         came = {message["sequence"] for message in messages if message["operation"]["type"] != WITHHELD}
         had = set() if set_back else came
-        given = {message["sequence"]: message for message in replayed.get(stream, [])}
+        given = {message["sequence"]: message for message in originals.get(stream, [])}
         found[stream] = []
         placed: set[int] = set()
         for message in messages:

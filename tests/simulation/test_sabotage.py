@@ -154,6 +154,20 @@ def test_what_is_withheld_must_be_named(good: Result) -> None:
     assert judged(good, with_it(said(own + 1, own + 1, "ringing-call")))
 
 
+def test_what_was_returned_and_is_withheld_may_be_late(good: Result) -> None:
+    """And only that: also where rows are gone, so that no replay says what was withheld."""
+    streams, _ = checker.consumed(good.received)
+    first, *others = next(told for name, told in streams.items() if name.startswith("call:") and len(told) > 2)
+    data = {"operation": first["operation"]["type"], "sequences": [[1, 1]], "reason": "older than 1 s"}
+    said = first | {"message_id": "1", "operation": {"type": "messages-withheld"}, "data": data}
+    bodies = [orjson.dumps(each) for each in (*others, said)]
+    for damage in (checker.Damage.NONE, checker.Damage.JOURNAL):
+        for came_back in (first, others[0]):
+            returned = {came_back["message_id"]: orjson.dumps(came_back)}
+            wrong = checker.verdict(bodies, good.rows, good.replayed, good.links, PBX, returned, damage)
+            assert any("out of order" in sentence for sentence in wrong) is (came_back is not first)
+
+
 def test_what_was_withheld_may_come_late_if_the_clock_was_set_back(good: Result) -> None:
     """And only then, once."""
     streams, _ = checker.consumed(good.received)
@@ -213,8 +227,8 @@ def test_a_hole_is_excused_only_where_its_last_copy_was_destroyed(good: Result) 
     received = [body for body in good.received if body != gone]
     for damage in checker.Damage:
         for returned in (False, True):
-            ids = {"any"} if returned else ()
-            wrong = checker.verdict(received, good.rows, good.replayed, good.links, PBX, ids, damage)
+            came_back = {"any": gone} if returned else checker.NOTHING
+            wrong = checker.verdict(received, good.rows, good.replayed, good.links, PBX, came_back, damage)
             noticed = any("are missing" in sentence for sentence in wrong)
             assert noticed is not (returned and damage is checker.Damage.BOTH)
 
