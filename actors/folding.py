@@ -77,7 +77,9 @@ class Folding:
         """The latest time of a row since the last snapshot was begun."""
         self._snapshot: Iterator[None] | None = None
         self._ended: set[str] = set()
-        """Streams that have ended since the last complete snapshot."""
+        """Streams that have ended, whose calls some complete snapshot may yet need to be told of."""
+        self._settled: set[str] = set()
+        """Streams that have ended, whose calls are over also for the last complete snapshot."""
         self.position: Position | None = None
         """The checkpoint: up to here all is done and committed."""
 
@@ -394,11 +396,13 @@ class Folding:
         yield from slices
         with ledger.transaction():
             # Whoever is redriven goes on with the numbers of its stream.
-            kept = ledger.quarantine.calls() | self._standing.over
-            forgotten = ended - {stream_of(call_id) for call_id in kept}
-            ledger.marks.forget(forgotten)
+            kept = {stream_of(call_id) for call_id in ledger.quarantine.calls() | self._standing.over}
+            forgotten: set[str] = set()
             ledger.forget_times(self._latest_ms)
             complete = ledger.snapshots.complete_ones()
             if len(complete) == KEEP:  # an only one may turn out to be unreadable: then all is folded again
                 ledger.quarantine.forget(complete[-1].position)
-        self._ended -= forgotten
+                forgotten = self._settled - kept
+                ledger.marks.forget(forgotten)
+        self._ended -= ended - kept
+        self._settled = (self._settled - forgotten) | (ended - kept)

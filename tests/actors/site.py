@@ -1,5 +1,6 @@
 """A journal that grows, and whoever folds it, with bugs that can be mended: for tests of what is set aside."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,14 @@ class Site:
             self.folding.begin_snapshot()
             while self.folding.snapshot():
                 pass
+
+    def spoil_snapshot(self) -> None:
+        """The newest snapshot becomes unreadable."""
+        info = self.ledger.snapshots.latest_complete()
+        assert info is not None
+        with sqlite3.connect(self.ledger.path) as other:
+            other.execute("UPDATE slice SET blob = x'00' WHERE snapshot = ?", (info.id,))
+        other.close()
 
     def published(self) -> list[OutboundMessage]:
         return [entry.message for entry in self.ledger.outbox.load(0, 100_000, 1 << 30)]

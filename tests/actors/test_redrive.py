@@ -1,6 +1,5 @@
 """What was set aside is applied once more, or dropped, where the journal has an order for it, once, whatever dies."""
 
-import sqlite3
 from typing import Any
 
 import orjson
@@ -113,10 +112,7 @@ def test_what_was_applied_is_known_when_the_only_snapshot_is_unreadable(site: Si
     site.order(first)
     site.fold()
     site.snapshot(1)
-    [info] = site.ledger.snapshots.complete_ones()
-    with sqlite3.connect(site.ledger.path) as other:
-        other.execute("UPDATE slice SET blob = x'00' WHERE snapshot = ?", (info.id,))
-    other.close()
+    site.spoil_snapshot()
     site.anew()
     assert site.log.told == ["switchboard.snapshot_refused"]
     site.frames(first, len(FRAMES))

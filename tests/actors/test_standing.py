@@ -8,7 +8,7 @@ from actors.call.inputs import ChannelEnded, ChannelJoined
 from conf.settings import Settings
 from tests.actors.site import FRAMES, RECORDING, Fault, Site
 from tests.truth import run
-from wire.store.row import Row
+from wire.store.row import Kind, Row
 
 INPUTS = run.routed(RECORDING, Settings())
 CALL = INPUTS[0].call_id
@@ -92,6 +92,31 @@ def test_a_call_that_never_heard_of_a_channel_ends_when_the_pbx_has_none_of_it(
     assert site.calls.states == {} == site.replay.calls
     bodies = [orjson.loads(each.body) for each in site.published() if each.call_id == aside.call_id]
     assert all(body["degraded"] for body in bodies if body["operation"]["type"] == "finished-call")
+    site.check()
+
+
+def test_a_call_that_ended_too_early_is_known_when_the_newest_snapshot_is_unreadable(
+    site: Site, in_call: Fault
+) -> None:
+    """The rest of its channels would begin it anew, and nothing would ever end it."""
+    in_call.rows = {JOINED[1]}
+    while not site.folding._standing.over:
+        assert site.count < len(FRAMES)
+        site.frames(site.count, site.count + 1)
+    for each in site.waiting():
+        site.order(each.row.n, "drop")
+    site.fold()
+    site.snapshot(1)
+    for frame in FRAMES[site.count - 1 :]:
+        site.row(Kind.FRAME, frame)
+    site.fold()
+    site.snapshot(1)
+    site.spoil_snapshot()
+    site.anew()
+    assert site.log.told == ["switchboard.snapshot_refused"]
+    assert site.calls.states == {} == site.replay.calls
+    site.snapshot()
+    assert site.ledger.marks.all() == {}
     site.check()
 
 

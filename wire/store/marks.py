@@ -4,9 +4,9 @@ A restart folds the journal again from a snapshot up to the checkpoint. Where ro
 come out older than what was published of them, and would give numbers that consumers have seen to other messages. So
 the last sequence of every open stream is kept beside the checkpoint, and moves with it.
 
-The mark of a call that has ended stays until a snapshot has been stored that does not know the call any more. If an old
-state of it comes back all the same, or the channel that is to begin it, or if rows since the snapshot are gone, so that
-one may come back, the call is *closed*: nothing more is said of it, and its mark stays.
+The mark of a call that has ended stays until no snapshot that is kept knows the call any more: the newest may turn out
+to be unreadable. If an old state of it comes back all the same, or the channel that is to begin it, or if rows since
+the snapshot are gone, so that one may come back, the call is *closed*: nothing more is said of it, and its mark stays.
 """
 
 import sqlite3
