@@ -6,7 +6,8 @@ from typing import Any
 
 from pyrsistent import PMap
 
-from actors.call import account, recovery
+from actors.call import account
+from actors.call import gap as gaps
 from actors.call.discreet import call_shown
 from actors.call.state import Call, Phase
 from wire.control.api import CallSummary, Gap
@@ -15,7 +16,7 @@ _DEEPEST = 8
 """Levels of a state that are shown; no state of ours is deeper."""
 
 
-def gap_row(server: str, gap: recovery.Gap) -> Gap:
+def gap_row(server: str, gap: gaps.Gap) -> Gap:
     """A gap whose beginning is known."""
     assert gap.from_ms is not None
     return {

@@ -230,7 +230,7 @@ class Belonging:
             None,
         )
         self.channels = self.channels.set(key, known)
-        joined = CallInput(self.n, self.at, ChannelJoined(party, None, self.counter), self.recovered)
+        joined = CallInput(self.n, self.at, ChannelJoined(party, None, self.counter), self.recovered or late)
         if root:
             live = self.calls[key].live if key in self.calls else 0
             self.calls = self.calls.set(key, CallNode(live + 1, order))

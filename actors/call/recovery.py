@@ -12,7 +12,8 @@ snapshot shows of a silent channel is news; what it shows of one that has spoken
 **Looks.** A snapshot races the events: what happened just before may still be on its way to us. So
 
 - a channel is *adopted* at the first look after a gap if it is older than the link (its ChannelCreated cannot come any
-  more), else when two looks show it and no event came; never when its ChannelDestroyed came;
+  more), else when two looks show it and no event came; never when its ChannelDestroyed came. One that speaks before the
+  look is met in mid-life (`correlation`), which begins its call: that is adopted as well, and counted so (`gap`);
 - a silent channel is *corrected* at the first look after a gap, and so is one that began unseen and has spoken before
   it; else when two looks show the same and no event came;
 - a channel is *ended* when two looks lack it and no event of it came between;
@@ -36,15 +37,17 @@ within a gap, it reaches from the earlier of what its ends say to the later: tha
 Everything is pure; the order of what is inferred is by time, then by what has to come first, then by age.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pyrsistent import PMap, pmap
 
 from actors.call import events as ari
+from actors.call import gap as gaps
 from actors.call.correlation import correlate
 from actors.call.effects import Unexpected
 from actors.call.events import Event
+from actors.call.gap import AUDIT, JOURNAL_LOST, KILLED, ROWS_LOST, STARTED, Account, Gap, joined
 from actors.call.inference import NO_PLAN, Story, last_state, shown_in
 from actors.call.inputs import Routed
 from actors.call.picture import Picture, Seen, read
@@ -57,37 +60,6 @@ SETTLED_MS = 2000
 
 KEPT = 50
 """Gaps remembered for `arimon-ctl gaps`."""
-
-KILLED = "killed"
-"""Reason of a gap: Connection ended without a word."""
-JOURNAL_LOST = "journal-lost"
-"""Reason of a gap: the journal begins anew, and what was in the old one is not known."""
-ROWS_LOST = "rows-lost"
-"""Reason of a gap: the journal could not keep rows, or they were damaged on disk."""
-AUDIT = "audit"
-"""Reason of a gap: the link was up, but two looks show what no event told."""
-STARTED = "started"
-"""Reason of a gap: arimon watches this PBX for the first time, and calls were under way."""
-
-
-class Gap(NamedTuple):
-    """A time in which the PBX was not seen, or not all of it."""
-
-    from_ms: int | None
-    """Its beginning; None while nobody knows (the first link-up of all)."""
-    to_ms: int | None
-    """Its end; None while it lasts."""
-    reason: str
-    adopted: tuple[str, ...] = ()
-    """Calls that began unseen."""
-    corrected: tuple[str, ...] = ()
-    """Calls that changed unseen."""
-    ended: tuple[str, ...] = ()
-    """Calls that ended unseen."""
-    inferred: int = 0
-    """Events inferred."""
-    rows_lost: int = 0
-    """Journal rows known to be lost."""
 
 
 class Look(NamedTuple):
@@ -304,8 +276,11 @@ def _close(watch: Watch) -> tuple[Watch, list[Gap]]:
     gap = watch.gap
     assert gap is not None
     if gap.from_ms is None:
-        return watch._replace(gap=None), []
-    if gap.to_ms is not None and gap.from_ms > gap.to_ms:
+        if gap.oldest_ms is None:
+            return watch._replace(gap=None), []
+        assert gap.to_ms is not None
+        gap = gap._replace(from_ms=min(gap.oldest_ms, gap.to_ms))
+    elif gap.to_ms is not None and gap.from_ms > gap.to_ms:
         gap = gap._replace(from_ms=gap.to_ms, to_ms=gap.from_ms)
     return watch._replace(gap=None, past=(*watch.past, gap)[-KEPT:]), [gap]
 
@@ -346,6 +321,21 @@ def heard(correlation: Correlation, watch: Watch, event: Event, n: int, bounds: 
     return Found(told.after, told.noted(watch), told.routed, told.reports, [])
 
 
+def met(watch: Watch, before: Correlation, after: Correlation, routed: Sequence[Routed]) -> Watch:
+    """A frame was folded while a gap is open: what it shows to have begun in that goes into its account.
+
+    Args:
+        watch: the state before it.
+        before: what was known of channels before it.
+        after: what is known of them now.
+        routed: what calls were told of it.
+    """
+    account = gaps.of_frame(before, after, routed) if watch.gap is not None else None
+    if watch.gap is None or account is None:
+        return watch
+    return watch._replace(gap=watch.gap.noted(account))
+
+
 # --- snapshots --------------------------------------------------------------------------------------------------------
 
 
@@ -367,7 +357,7 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
     if picture.rehearsal:
         told = _Telling(correlation, row.n, bounds)
         told.tell(diff.story(diff.missing, diff.unknown, diff.changed))
-        outcome = told.outcome(picture, 2, None)
+        outcome = told.outcome(picture, 2, None, watch.gap)
         return Found(correlation, watch._replace(outcome=outcome), [], picture.reports, [])
     before = watch.look
     settled = before is not None and picture.asked_ms - before.answered_ms >= SETTLED_MS
@@ -392,8 +382,9 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
         startup=picture.startup or watch.startup,
         silent=_doubted(watch, sorted(doubtful)),
         look=look,
-        outcome=told.outcome(picture, picture.nth, watch.outcome) if picture.purpose == "operator" else watch.outcome,
     )
+    if picture.purpose == "operator":
+        watch = watch._replace(outcome=told.outcome(picture, picture.nth, watch.outcome, watch.gap))
     said: list[Gap] = []
     clean_ms = watch.clean_ms
     if not (look.missing or look.unknown or look.changed):
@@ -403,10 +394,6 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
         watch = watch._replace(gap=Gap(max(clean_ms or up_ms, up_ms), before.answered_ms, AUDIT))
     watch = told.noted(watch)
     if settled and watch.gap is not None:
-        gap = watch.gap
-        if gap.from_ms is None and gap.adopted:
-            oldest = min(picture.seen[key].created_ms for key in adopted) if adopted else up_ms
-            watch = watch._replace(gap=gap._replace(from_ms=min(oldest, up_ms)))
         watch, said = _close(watch)
     return Found(told.after, watch, told.routed, told.reports, said)
 
@@ -511,47 +498,18 @@ class _Telling:
         if channels is not self.after.channels:
             self.after = self.after._replace(channels=channels)
 
-    def _calls(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-        """Calls adopted, corrected and ended, each in the order in which they were told something."""
-        adopted: dict[str, None] = {}
-        corrected: dict[str, None] = {}
-        ended: dict[str, None] = {}
-        for routed in self.routed:
-            call = routed.call_id
-            if call not in self.before.calls:
-                adopted[call] = None
-            elif call not in self.after.calls:
-                ended[call] = None
-            else:
-                corrected[call] = None
-        return tuple(adopted), tuple(corrected), tuple(ended)
+    def _account(self, gap: Gap | None) -> Account:
+        return gaps.of_look(self.before, self.after, self.routed, self.count, gap)
 
     def noted(self, watch: Watch) -> Watch:
         """The open gap with this in its account."""
         gap = watch.gap
-        if gap is None or not self.count:
-            return watch
-        adopted, corrected, ended = self._calls()
-        all_adopted = _joined(gap.adopted, adopted)
-        all_ended = _joined(gap.ended, ended)
-        others = frozenset((*all_adopted, *all_ended))
-        return watch._replace(
-            gap=gap._replace(
-                adopted=all_adopted,
-                corrected=tuple(one for one in _joined(gap.corrected, corrected) if one not in others),
-                ended=all_ended,
-                inferred=gap.inferred + self.count,
-            )
-        )
+        return watch if gap is None or not self.count else watch._replace(gap=gap.noted(self._account(gap)))
 
-    def outcome(self, picture: Picture, nth: int, before: Outcome | None) -> Outcome:
-        adopted, corrected, ended = self._calls()
+    def outcome(self, picture: Picture, nth: int, before: Outcome | None, gap: Gap | None) -> Outcome:
+        adopted, corrected, ended, *_ = self._account(gap)
         if before is not None and before.name == picture.name:
-            adopted = _joined(before.adopted, adopted)
-            corrected = _joined(before.corrected, corrected)
-            ended = _joined(before.ended, ended)
+            adopted = joined(before.adopted, adopted)
+            corrected = joined(before.corrected, corrected)
+            ended = joined(before.ended, ended)
         return Outcome(picture.name, nth, len(picture.seen), adopted, corrected, ended)
-
-
-def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*first, *second)))

@@ -179,6 +179,8 @@ class Life(NamedTuple):
     """Channels beyond the bound on legs: they live, but nothing is kept of them."""
     overflow: int = 0
     """What was dropped because of a bound."""
+    unseen: bool = False
+    """Its begin was: its oldest leg was met in mid-life, or found by a look."""
 
 
 class Identity(NamedTuple):

@@ -157,6 +157,11 @@ class _Handlers(Stays, Tapes):
             self.life = self.life._replace(uncounted=self.life.uncounted | {party.channel_id})
             self.overflow("legs", party.channel_id)
             return
+        unseen = self.life.unseen
+        if body.moved_from is None and all(party.created_ms <= one.started_ms for one in self.legs.values()):
+            unseen = self.recovered
+        if unseen is not self.life.unseen:
+            self.life = self.life._replace(unseen=unseen)
         self.put(
             Leg(
                 _STATES.get(party.state, Phase.DOWN),

@@ -52,11 +52,11 @@ class Turn:
             return
         self.life = self.life._replace(announced=True)
         call = self.now()
-        self.publish("received-call", account.received(call), account.started_ms(call))
+        self.publish("received-call", account.received(call), account.started_ms(call), call.life.unseen)
 
-    def publish(self, operation: str, data: dict[str, Any], at_ms: int) -> None:
+    def publish(self, operation: str, data: dict[str, Any], at_ms: int, unseen: bool = False) -> None:
         self.sequence += 1
-        said = (operation, self.sequence, at_ms, data, self.recovered, self.life.degraded)
+        said = (operation, self.sequence, at_ms, data, self.recovered or unseen, self.life.degraded)
         self.effects.append(_new(Publish, said))
 
     def report(self, what: str, event: str, where: str, detail: str) -> None:

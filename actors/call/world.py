@@ -16,8 +16,9 @@ from actors.call.correlation import correlate
 from actors.call.effects import Unexpected
 from actors.call.envelope import FORMS, envelope, maybe_rfc3339, rfc3339
 from actors.call.events import Event
+from actors.call.gap import Gap
 from actors.call.inputs import Routed
-from actors.call.recovery import Found, Gap, Watch
+from actors.call.recovery import Found, Watch
 from actors.call.register import Correlation
 from conf.settings import Settings
 from wire.message import OutboundMessage
@@ -93,9 +94,12 @@ def step(world: World, row: Row, settings: Settings) -> Step:
             return Step(world, [], [], [], Rejected(row.n, error.reason, error.detail))
         if event is None:
             return _nothing(world)
-        if world[5].silent:
-            return _heard(world, row, event, settings)
-        return step_event(world, row.n, event, settings)
+        watch = world[5]
+        done = _heard(world, row, event, settings) if watch.silent else step_event(world, row.n, event, settings)
+        if watch.gap is not None and done.world[1].calls is not world[1].calls:
+            watch = recovery.met(done.world.watch, world.correlation, done.world.correlation, done.routed)
+            done = done._replace(world=done.world._replace(watch=watch))
+        return done
     fold = _ROWS.get(row.kind)
     return fold(world, row, settings) if fold is not None else _nothing(world)
 

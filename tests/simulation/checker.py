@@ -328,10 +328,42 @@ def unseen(
     return wrong
 
 
+def adopted(
+    streams: Streams, rows: Sequence[Row], happened: Iterable[tuple[int, bytes, bool]], server: str, aside: bool
+) -> list[str]:
+    """A call that began unseen, and of which anything was told, is adopted in the account of a gap; no other is.
+
+    Args:
+        streams: what the consumer has.
+        rows: the journal.
+        happened: see `unseen`.
+        server: the PBX's name.
+        aside: frames may have been set aside, so that a call began in vain before our eyes.
+    """
+    journalled = {row.body for row in rows if row.kind == Kind.FRAME and b"ChannelCreated" in row.body}
+    accounts = {call for gap in _gaps(streams, server) for call in gap["adopted"]}
+    wrong = []
+    for at_ms, frame, dropped in happened:
+        if b"ChannelCreated" in frame:
+            call = orjson.loads(frame)["channel"]["id"]
+            if frame not in journalled and not dropped and f"call:{call}" in streams and call not in accounts:
+                wrong.append(f"call:{call}: it began unseen at {rfc3339(at_ms)}, and no monitoring-gap has adopted it")
+            if frame in journalled and call in accounts and not aside:
+                wrong.append(
+                    f"call:{call}: its begin at {rfc3339(at_ms)} was seen, and a monitoring-gap has adopted it"
+                )
+    return wrong
+
+
 def _spans(streams: Streams, server: str) -> list[tuple[str | None, str | None]]:
     """From when to when each `monitoring-gap` is."""
-    gaps = [each for each in streams.get(f"pbx:{server}", []) if each["operation"]["type"] == "monitoring-gap"]
-    return [(each["data"]["from"], each["data"]["to"]) for each in gaps]
+    return [(gap["from"], gap["to"]) for gap in _gaps(streams, server)]
+
+
+def _gaps(streams: Streams, server: str) -> list[dict[str, Any]]:
+    """The data of each `monitoring-gap`."""
+    told = streams.get(f"pbx:{server}", [])
+    return [each["data"] for each in told if each["operation"]["type"] == "monitoring-gap"]
 
 
 def holes(rows: Sequence[Row]) -> list[tuple[str, int]]:

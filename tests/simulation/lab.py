@@ -539,9 +539,11 @@ class Lab:
         wrong += self._memory()
         if self.damage is Damage.NONE:
             wrong += self._complaints()
-        if self.damage is Damage.NONE and not self._lost_track_of_time():
+        if self.damage is Damage.NONE:
             streams, _ = checker.consumed(self.broker.received)
-            wrong += checker.unseen(streams, rows, self.pbx.events, PBX)
+            wrong += checker.adopted(streams, rows, self.pbx.events, PBX, aside=self.happened["bug.world"] > 0)
+            if not self._lost_track_of_time():
+                wrong += checker.unseen(streams, rows, self.pbx.events, PBX)
         if states is not None and not wrong and self.damage is Damage.NONE:
             wrong += self._states(states, replay.calls)
         digest = hashlib.blake2b(digest_size=16)

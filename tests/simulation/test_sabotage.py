@@ -8,6 +8,7 @@ from unittest import mock
 import orjson
 import pytest
 
+from actors.call import gap as gaps
 from actors.call import recovery
 from actors.messages import OutcomesCame
 from actors.outgoing import Outgoing
@@ -117,6 +118,22 @@ def test_a_gap_of_which_the_journal_knows_nothing_is_noticed() -> None:
     streams[own] = [each for each in streams[own] if each["operation"]["type"] != "monitoring-gap"]
     assert checker.told(streams, rows, PBX) == []
     assert any("was not seen" in sentence for sentence in checker.unseen(streams, rows, blind.events, PBX))
+
+
+def test_an_account_that_names_other_calls_is_noticed() -> None:
+    """A call that began unseen must be adopted by a gap, and one that was seen to begin must not."""
+    frames = [orjson.dumps({"type": "ChannelCreated", "channel": {"id": each}}) for each in ("seen", "unseen")]
+    happened = [(7, frame, False) for frame in frames]
+    rows = [Row(1, 7, Kind.FRAME, frames[0])]
+
+    def judged_by(*adopted: str) -> list[str]:
+        gap = {"operation": {"type": "monitoring-gap"}, "data": {"adopted": adopted}}
+        streams: checker.Streams = {f"pbx:{PBX}": [gap], "call:seen": [{}], "call:unseen": [{}]}
+        return checker.adopted(streams, rows, happened, PBX, aside=False)
+
+    assert judged_by("unseen") == []
+    assert any("no monitoring-gap has adopted it" in sentence for sentence in judged_by())
+    assert any("was seen" in sentence for sentence in judged_by("unseen", "seen"))
 
 
 def test_only_what_was_returned_may_be_late(good: Result) -> None:
@@ -249,9 +266,9 @@ def _never_doubt(self: JournalWriter, rows: list[Any]) -> None:
     _commit(self, rows)
 
 
-def _hush_what_was_killed(watch: recovery.Watch) -> tuple[recovery.Watch, list[recovery.Gap]]:
+def _hush_what_was_killed(watch: recovery.Watch) -> tuple[recovery.Watch, list[gaps.Gap]]:
     watch, told = _close(watch)
-    return watch, [gap for gap in told if gap.reason != recovery.KILLED]
+    return watch, [gap for gap in told if gap.reason != gaps.KILLED]
 
 
 def _end_nothing_unseen(self: Any, before: Any, settled: bool) -> Any:

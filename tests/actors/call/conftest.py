@@ -9,6 +9,7 @@ import pytest
 
 from actors.call.events import Channel
 from conf.settings import Settings
+from tests.telling import SECOND, Told, stamp
 
 TRACES = Path(__file__).parents[2] / "traces"
 
@@ -73,3 +74,15 @@ def frame() -> Callable[..., bytes]:
         return orjson.dumps({"type": kind, "timestamp": "2026-11-22T08:00:01.250+0000", **fields})
 
     return make
+
+
+@pytest.fixture
+def told(settings: Settings) -> Told:
+    """Nothing was told yet."""
+    return Told(settings)
+
+
+@pytest.fixture
+def caller(channel: Callable[..., Channel]) -> Channel:
+    """A call in an application, begun at 11 s."""
+    return channel("a", state="Up", app="Echo", created=stamp(11 * SECOND))

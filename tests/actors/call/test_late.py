@@ -192,7 +192,7 @@ def test_a_called_leg_that_is_met_up_was_answered(caller: Channel, called: Chann
     world.see(ari.ChannelHold(T0, caller, None))
     routed = world.see(ari.ChannelLeftBridge(T0 + 5, called, bridge("a")))
     assert [(type(one.input.body).__name__, one.input.recovered) for one in routed] == [
-        ("ChannelJoined", False),
+        ("ChannelJoined", True),
         ("Dial", True),
         ("ChannelLeftBridge", False),
     ]
