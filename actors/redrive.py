@@ -47,11 +47,11 @@ class Redrive:
             dropped = self._drop(order, row, at)
             self._standing.batch.attempts += [Attempt(each.id, order.id, at, None, dropped=True) for each in dropped]
             return
-        for each, aside, told in self._entries(order):
+        for each, aside, told, is_last in self._entries(order, at):
             error: str | None = None
             trace = ""
             try:
-                self._apply(each, aside, told, row)
+                self._apply(each, aside, told, row, is_last)
             except redrive.NotApplied as problem:
                 error = str(problem)
             except Exception as problem:  # noqa: BLE001  # as in `Standing.row`
@@ -63,21 +63,22 @@ class Redrive:
         if order.command == "drop":
             self._drop(at, row, at)
             return
-        for each, aside, told in self._entries(at):
+        for each, aside, told, is_last in self._entries(at, at):
             try:
-                self._apply(each, aside, told, row)
+                self._apply(each, aside, told, row, is_last)
             except Exception as problem:  # noqa: BLE001  # other code than then; the streams' marks see to the numbers
                 error = words_shown(repr(problem), self._settings)
                 self._log.error("switchboard.redrive_differs", n=each.row.n, call_id=each.call_id, error=error)
 
     def give_up(self, order: Order, at: Position, error: str) -> None:
         """An order is passed by, for whatever it does to us; what it means stays where it is."""
-        attempts = [Attempt(each.id, order.id, at, error) for each, _aside, _told in self._entries(order)]
+        attempts = [Attempt(each.id, order.id, at, error) for each, *_ in self._entries(order, at)]
         self._standing.batch.attempts = attempts
 
-    def _entries(self, wanted: Order | Position) -> list[tuple[Quarantined, Aside, int]]:
+    def _entries(self, wanted: Order | Position, at: Position) -> list[tuple[Quarantined, Aside, int, bool]]:
         """The entries that an order means, or those that were applied at one: each with what a refold leaves out of its
-        row, and the last sequence of its call. All that is read: what follows cannot fail because of a disk."""
+        row, the last sequence of its call, and whether no other of that call waits. All that is read: what follows
+        cannot fail because of a disk."""
         ledger = self._ledger
         with translated(ledger.path):
             return [
@@ -85,6 +86,7 @@ class Redrive:
                     each,
                     ledger.quarantine.keys(each.uuid, each.row.n - 1, each.row.n),
                     ledger.marks.of(stream_of(each.call_id or "")),
+                    not ledger.quarantine.waits(each.call_id or "", at, {each.id}),
                 )
                 for each in self._found(wanted)
             ]
@@ -104,10 +106,10 @@ class Redrive:
             ids = {each.id for each in found}
             ends = [each for each in found if each.call_id and not ledger.quarantine.waits(each.call_id, at, ids)]
         for each in ends:
-            self._standing.give_up(each.call_id or "", row.n, each.row.at_ms)
+            self._standing.give_up(each.call_id or "", row.n, each.row)
         return found
 
-    def _apply(self, each: Quarantined, aside: Aside, told: int, row: Row) -> None:
+    def _apply(self, each: Quarantined, aside: Aside, told: int, row: Row, is_last: bool) -> None:
         standing, call_id = self._standing, each.call_id
         if call_id is None:
             step = redrive.late(standing.world, each.row, self._settings)
@@ -121,5 +123,7 @@ class Redrive:
             standing.resume(call_id)
         if standing.is_active(call_id):
             standing.tell_late(call_id, inputs)
+            if is_last:
+                standing.give_up(call_id, row.n, each.row)
         elif not standing.muted:
             standing.amend(call_id, inputs, told, row)

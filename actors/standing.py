@@ -189,15 +189,15 @@ class Standing:
             self.maimed.discard(call_id)
             self.batch.ended.append(stream_of(call_id))
 
-    def give_up(self, call_id: str, n: int, at_ms: int) -> None:
-        """All that was set aside of a call is dropped: if it is over for the PBX, it ends now, however.
+    def give_up(self, call_id: str, n: int, row: Row) -> None:
+        """Nothing that was set aside of a call waits any more: if it is over for the PBX, it ends now, however.
 
         A suspended one is told first what was kept for it: nothing else would ever end it.
 
         Args:
             call_id: the call.
             n: the order's row.
-            at_ms: time of the row that was dropped, Unix milliseconds.
+            row: the last that waited.
         """
         if call_id not in self.calls.states or not redrive.has_ended(self.world, call_id):
             return
@@ -210,6 +210,7 @@ class Standing:
         call = self.calls.states.get(call_id)
         if call is None:
             return
+        at_ms = redrive.ended_ms(self.world, row, call_id)
         if any(self._deliver(routed) is not None for routed in overdue(call, n, at_ms)):
             self.batch.unexpected.append(redrive.given_up(call_id))
         self._dismiss(call_id)

@@ -13,8 +13,8 @@ it: both keep what they set aside. What is applied, and to whom:
 All of an entry is applied, or nothing, and then it stays where it is (`NotApplied`).
 
 What is dropped is never applied any more. A call that is over for the PBX, and lives on only because its end is among
-what was set aside, ends when the last of it is dropped: as one whose end nobody saw, or, if it cannot take that either,
-without a word (`given_up`).
+what was set aside, ends when nothing of it waits any more, be the last of it dropped or applied: as one whose end
+nobody saw, or, if it cannot take that either, without a word (`given_up`).
 """
 
 from collections.abc import Sequence
@@ -110,6 +110,12 @@ def _known(state: Correlation) -> tuple[object, ...]:
 def has_ended(world: World, call_id: str) -> bool:
     """Whether a call that has no state is over, and not yet to begin."""
     return call_id not in world.correlation.calls
+
+
+def ended_ms(world: World, row: Row, call_id: str) -> int:
+    """When a call that is over was so for the PBX, Unix milliseconds; if that is forgotten, when we had a row of it."""
+    correlation = world.correlation
+    return correlation.gone.get(call_id) or correlation.gone_before.get(call_id) or row.at_ms
 
 
 def pending(world: World) -> frozenset[str]:

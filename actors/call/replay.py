@@ -286,6 +286,8 @@ class Replay:
             messages.extend(self._take(Step(self.world, [one], [], [], None), self.lines))
             if one.call_id not in self.calls:
                 break
+        if each.call_id not in self._waiting():
+            messages += self._give_up(each.call_id, row.n, each.row)
         return messages
 
     def _meant(self, order: redrive.Order) -> list[_Aside]:
@@ -296,18 +298,22 @@ class Replay:
         """Forget what was set aside."""
         messages: list[OutboundMessage] = []
         dropped = self._meant(order)
-        waiting = {each.call_id for one in self._aside.values() for each in one}
+        waiting = self._waiting()
         for each in dropped:
             if each.call_id is not None and each.call_id not in waiting:
-                messages += self._give_up(each.call_id, row.n, each.row.at_ms)
+                messages += self._give_up(each.call_id, row.n, each.row)
         return messages
 
-    def _give_up(self, call_id: str, n: int, at_ms: int) -> list[OutboundMessage]:
-        """All that was set aside of a call is dropped: if it is over for the PBX, it ends now, however."""
+    def _waiting(self) -> set[str | None]:
+        """Calls of which something waits."""
+        return {each.call_id for one in self._aside.values() for each in one}
+
+    def _give_up(self, call_id: str, n: int, row: Row) -> list[OutboundMessage]:
+        """Nothing that was set aside of a call waits any more: if it is over for the PBX, it ends now, however."""
         if (call := self.calls.get(call_id)) is None or not redrive.has_ended(self.world, call_id):
             return []
         messages: list[OutboundMessage] = []
-        for one in host.overdue(call, n, at_ms):
+        for one in host.overdue(call, n, redrive.ended_ms(self.world, row, call_id)):
             try:
                 folded = host.fold(self.calls[call_id], one, self.server, self.settings)
             except Exception:  # noqa: BLE001  # whatever it is: nothing will be tried any more

@@ -335,6 +335,36 @@ def test_a_call_that_waits_for_its_end_ends_when_that_is_dropped(
     site.check()
 
 
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_call_whose_end_is_dropped_ends_when_the_last_that_waits_is_applied(
+    site: Site, in_call: Fault, stored: bool
+) -> None:
+    """When it was over for the PBX, not when that row came; a restart knows of it."""
+    last = len(FRAMES)
+    in_call.rows = {TYPED[-1], *range(last - 5, last + 3)}
+    site.frames(0, last)
+    [call_id] = site.calls.states
+    first, *ends = [each.row.n for each in site.waiting() if each.call_id == call_id]
+    for n in ends:
+        site.order(n, "drop")
+    site.fold()
+    assert call_id in site.calls.states
+    if stored:
+        site.snapshot()
+    site.anew()
+    in_call.mend()
+    site.order(first)
+    site.fold()
+    for _ in range(2):
+        assert site.calls.states == {} == site.replay.calls
+        site.anew()
+    assert site.waiting() == []
+    *_, digit, finished = [orjson.loads(each.body) for each in site.published() if each.call_id == call_id]
+    assert (digit["operation"]["type"], finished["operation"]["type"]) == ("dtmf-received", "finished-call")
+    assert {leg["ended_at"] >= digit["timestamp"] for leg in finished["data"]["legs"]} == {True}
+    site.check()
+
+
 @pytest.mark.parametrize("kept", [0, 4])
 @pytest.mark.parametrize("mended", [False, True])
 def test_a_suspended_call_that_is_over_ends_when_what_waits_is_dropped(
