@@ -330,10 +330,14 @@ class Replay:
             self.rejected.append(rejected)
 
 
+_KINDS = frozenset(Kind)
+"""As strings, what a row may be."""
+
+
 def _row(told: dict[str, object]) -> Row | None:
     """Read an exported row; None if it is none."""
     n, at_ms, kind = told.get("n"), told.get("at_ms"), told.get("kind")
-    if type(n) is not int or type(at_ms) is not int or kind not in set(Kind):
+    if type(n) is not int or type(at_ms) is not int or kind not in _KINDS:
         return None
     text = told.get("text")
     if type(text) is str:

@@ -77,9 +77,10 @@ def several(seeds: Sequence[int], jobs: int) -> int:
     began = told = time.monotonic()
     happened: Counter[str] = Counter()
     failed: list[int] = []
-    done = 0
-    for finished, counted, wrong in _spread(seeds, jobs):
+    done = faults = 0
+    for finished, drawn, counted, wrong in _spread(seeds, jobs):
         done += finished
+        faults += drawn
         happened += counted
         for seed, sentence in wrong:
             failed.append(seed)
@@ -96,7 +97,6 @@ def several(seeds: Sequence[int], jobs: int) -> int:
         print(f"  {count:8d}  {what}")
     if failed:
         print(f"failed: {' '.join(map(str, failed[:100]))}")
-    faults = sum(len(schedule_of(seed)) for seed in seeds)
     print(
         f"seeds {seeds[0]} to {seeds[-1]} in {seconds:.1f} s ({done / seconds:.0f} a second):"
         f" {faults} faults, {len(failed)} seeds failed"
@@ -104,8 +104,8 @@ def several(seeds: Sequence[int], jobs: int) -> int:
     return 1 if failed else 0
 
 
-Chunk = tuple[int, Counter[str], list[tuple[int, str]]]
-"""How many seeds, what happened in them, and those that failed with what was violated first."""
+Chunk = tuple[int, int, Counter[str], list[tuple[int, str]]]
+"""How many seeds, and faults in their schedules; what happened; those that failed with what was violated first."""
 
 
 def _spread(seeds: Sequence[int], jobs: int) -> Iterator[Chunk]:
@@ -121,16 +121,18 @@ def _spread(seeds: Sequence[int], jobs: int) -> Iterator[Chunk]:
 def _chunk(seeds: Sequence[int]) -> Chunk:
     happened: Counter[str] = Counter()
     wrong = []
+    faults = 0
     gc.disable()  # a run leaves little behind in circles: looking for it once a chunk is enough
     for seed in seeds:
         result = _run(seed)
+        faults += len(result.schedule)
         happened += result.happened
         if result.wrong:
             wrong.append((seed, result.wrong[0]))
     gc.enable()
     gc.collect()
     gc.freeze()  # what is left are modules and caches: the next time it need not be looked through again
-    return len(seeds), happened, wrong
+    return len(seeds), faults, happened, wrong
 
 
 def _run(seed: int, schedule: Sequence[Fault] | None = None) -> Result:

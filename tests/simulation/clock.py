@@ -38,9 +38,8 @@ class Clock:
 
     def after(self, ms: float, action: Action) -> None:
         """Do something, once, in `ms` milliseconds."""
-        self._ties += 1
-        due = self.now + round(ms) if ms > 0 else self.now
-        heapq.heappush(self._agenda, (due, self._ties, action))
+        self._ties = ties = self._ties + 1
+        heapq.heappush(self._agenda, (self.now + round(ms) if ms > 0 else self.now, ties, action))
 
     def step(self) -> bool:
         """Do the next thing; False if there is none."""

@@ -46,6 +46,8 @@ class Disk:
         """What is stored → (statements until the process that runs one dies, whether after it was done)."""
         self.journal_touched = 0
         """Times that anybody did something to the journal's files."""
+        self.torn = False
+        """Whether a power cut did."""
         self.abandoned: list[Connection] = []
         """Connections in whose midst a process died: nobody else may know of them."""
         self._happened = happened

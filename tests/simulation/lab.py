@@ -283,6 +283,7 @@ class Lab:
         # A ledger that was lost knows of nothing until the rows were folded again: those that are gone now never are.
         unaware = hurt == "journal" and self._folded < self._furthest
         if hurt in ("wal", "journal"):
+            self.disk.torn = True
             self.damage = max(self.damage, Damage.BOTH if hurt == "wal" or unaware else Damage.JOURNAL)
         elif hurt != "nothing" and (self.damage is Damage.JOURNAL or self._is_cut()):
             self.damage = Damage.BOTH  # what was cut off cannot be folded again
@@ -435,9 +436,11 @@ class Lab:
         """From the beginning until everything is through, or patience is."""
         for place in ROLES:
             self.begin(place)
-        while self.clock.now < CALM_MS and self._go_on():
-            if self.clock.now > faults.SPAN_MS + 5000 and self.pbx.quiet and not self._trouble():
-                break
+        clock = self.clock
+        while clock.now <= faults.SPAN_MS + 5000 and self._go_on():
+            pass
+        while clock.now < CALM_MS and (not self.pbx.quiet or self._trouble()) and self._go_on():
+            pass
         self._calm()
         until = self.clock.now + PATIENCE_MS
         looked = 0
@@ -627,4 +630,6 @@ def run(seed: int, schedule: Sequence[Fault] | None = None) -> Result:
         with stepping, storing, lab.bugs.installed() if buggy else nullcontext():
             lab.run()
             result = lab.check()
+            # All that is in it refers to it: most of it goes at once, and leaves the garbage collector little to find.
+            vars(lab).clear()
     return replace(result, schedule=chosen)

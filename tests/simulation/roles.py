@@ -233,7 +233,7 @@ class ConnectionMachine(Machine):
 
     def _drive(self) -> None:
         self._driving = False
-        self.lab.most("journal waiting bytes", self.journal.health().waiting_bytes)
+        self.lab.most("journal waiting bytes", self.journal.waiting_bytes)
         self.lab.disk.journal_touched += 1
         if not self.journal.drive() and not self._stopping:
             self._driving = True
