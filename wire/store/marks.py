@@ -95,6 +95,7 @@ class Marks:
         return {stream: Mark(sequence, Phase(phase)) for stream, sequence, phase in found}
 
     def _set(self, streams: Iterable[str], phase: Phase) -> None:
+        # What is closed stays so: a suspended call that is closed may yet come to its end.
         self._connection.executemany(
-            "UPDATE mark SET phase = ? WHERE stream = ?", ((phase, stream) for stream in streams)
+            "UPDATE mark SET phase = max(phase, ?) WHERE stream = ?", ((phase, stream) for stream in streams)
         )

@@ -26,6 +26,16 @@ def test_a_mark_is_the_last_sequence(ledger: Ledger) -> None:
     ledger.close()
 
 
+def test_what_is_closed_stays_so(ledger: Ledger) -> None:
+    """Also if its call ends once more: from inputs that were kept while it was suspended."""
+    with ledger.transaction():
+        ledger.marks.move({"call:1": 3}, ["call:1"])
+        ledger.marks.close(["call:1"])
+        ledger.marks.move({}, ["call:1"])
+    assert ledger.marks.all() == {"call:1": Mark(3, Phase.CLOSED)}
+    ledger.close()
+
+
 def test_only_what_is_still_ended_is_forgotten(ledger: Ledger) -> None:
     """An open stream's mark stays, and so does a closed one's."""
     with ledger.transaction():
