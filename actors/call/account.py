@@ -232,15 +232,22 @@ _TOGETHER_MS = 100
 """Two channels ended together, one because of the other, within this time."""
 
 
+_ELSEWHERE = "elsewhere"
+"""Hang-up source in place of a channel's name: somebody in another call, who picked up whom a Local pair called."""
+
+
 def _behind(call: Call, leg: Leg, seen: frozenset[str]) -> str | None:
-    """Who hung up a leg, seen through Local channels, which only pass on what their other half was asked; None if
-    nobody did, or if the pair ended at another time: then it did not end this leg."""
+    """Who hung up a leg, seen through Local channels, which only pass on what their other half was asked; `_ELSEWHERE`
+    if that one went on in another call; None if nobody did, or if the pair ended at another time: then it did not end
+    this leg."""
     source = leg.source
     if source is None or not is_half(source) or source in seen:
         return source
     half = source[:-1] + ("2" if source[-1] == "1" else "1")
     for other in call.legs.values():
         if other.channel == half:
+            if other.phase is Phase.MOVED:
+                return _ELSEWHERE
             if other.source == half or abs((other.ended_ms or 0) - (leg.ended_ms or 0)) >= _TOGETHER_MS:
                 return None
             return _behind(call, other, seen | {source})
@@ -262,6 +269,8 @@ def _hangup_by(cast: _Cast) -> str:
             return "origin"
     if source is None or source == "dialplan":
         return "system"
+    if source == _ELSEWHERE:  # somebody who is not in this call: it can only be whom its root stands for
+        return "system" if root.person else "origin"
     return "origin" if source in (root.channel, caller.channel) else "destiny"
 
 

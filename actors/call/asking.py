@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from actors.call.register import Known
 
 
+CALLING = frozenset({"Page", "ChanIsAvail"})
+"""Applications that name in their arguments whom they call, while no Dial names a caller; ChanIsAvail's has no Dial."""
+
+
+def announced(shown: Channel | None) -> bool:
+    """Whether a channel that ends was called to hear something, as by ParkAndAnnounce: it was answered, runs nothing,
+    and no Dial tells of it. It is called on nobody's behalf."""
+    return shown is not None and shown.app == "" and shown.state == "Up" and shown.name[-2:] not in (";1", ";2")
+
+
 def originated(work: "Belonging", key: str) -> bool:
     """The PBX itself calls this pending channel: on behalf of another one that lives, or of nobody.
 
@@ -70,18 +80,18 @@ def paged_into(work: "Belonging", key: str, bridge: Bridge) -> None:
 
 
 def pages_now(work: "Belonging", key: str, arguments: str) -> None:
-    """A channel runs Page: it calls each of its targets at once, one after the other."""
+    """A channel runs Page or ChanIsAvail: it calls each of its targets at once, one after the other."""
     targets = arguments.partition(",")[0].split("&")
     work.pages = work.pages.set(key, tuple(map(_dialled_endpoint, targets[: work.bounds.legs])))
 
 
-def paged(work: "Belonging", key: str) -> bool:
-    """Whether one who runs Page called this pending channel, whose call it then shares."""
+def paged(work: "Belonging", key: str, app: str = "Page") -> bool:
+    """Whether one who runs Page, or ChanIsAvail, called this pending channel, whose call it then shares."""
     called = endpoint(work.channels[key].party.channel)
     for pager in sorted(work.pages, key=lambda one: work.channels[one].order, reverse=True):
         targets = work.pages[pager]
         shown = work.fold.shown(pager)
-        if called in targets and shown is not None and shown.app == "Page":
+        if called in targets and shown is not None and shown.app == app:
             at = targets.index(called)
             work.pages = work.pages.set(pager, (*targets[:at], *targets[at + 1 :]))
             work.follow(key, pager)

@@ -14,6 +14,8 @@ from actors.call.shelf import Shelf
 
 SINGLE, DIAL, PENDING, BRIDGED, PARKED, FINAL = range(6)
 
+LEFT, DEPARTED = 1, 2
+
 CAUSES = {17: "BUSY", 34: "CONGESTION", 3: "FAILED", 20: "FAILED", 16: "NO ANSWER", 19: "NO ANSWER"}
 """Hang-up cause → disposition of a record that no dial has decided; every other cause says NO ANSWER."""
 
@@ -56,8 +58,9 @@ class Track(NamedTuple):
     originated: bool
     """The PBX called it by itself; if `dialled` as well, for an application, and until it is in a bridge it waits in
     one that nobody sees."""
-    survived: bool
-    """Left a bridge while alive: the next dialplan or bridge takes these marks away."""
+    survived: int
+    """0; `LEFT` a bridge while alive: the next dialplan or bridge takes these marks away; or `DEPARTED` from an
+    application's: the application's next bridge leaves them."""
     rooted: bool
     """The first of `records` is the first that there ever was."""
     blind: bool
@@ -209,7 +212,7 @@ class Chains:
             SINGLE, self.now, self.now if up else None, None, None, None, None, "", "", False, channel.exten, 0
         )
         # Asterisk always calls a ;1 itself; that it was originated instead shows in its Dial.
-        return Track(created, self.now, channel, 0, channel.name[-2:] == ";1", False, False, True, late, (record,))
+        return Track(created, self.now, channel, 0, channel.name[-2:] == ";1", False, 0, True, late, (record,))
 
     def _known(self, channel: Channel, created: tuple[int, int]) -> Track:
         """A channel's track; a new one if it is met in mid-life."""
@@ -247,7 +250,7 @@ class Chains:
             self._tracks[key] = other._replace(
                 created=track.created,
                 shown=other.shown._replace(creationtime=track.shown.creationtime),
-                survived=True,
+                survived=LEFT,
             )
             for one in (channel.id, key):
                 for user in self._users(one):
@@ -274,7 +277,7 @@ class Chains:
             shown=channel,
             dialled=(track.dialled or track.originated) and not survived,
             originated=False,
-            survived=False,
+            survived=0,
         )
 
     def goes_on(self, key: str) -> None:

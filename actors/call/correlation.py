@@ -145,6 +145,8 @@ class Work(Belonging):
         if known is None:
             return
         self.fold.born(channel, known.order)
+        if self.pages and asking.paged(self, channel.id, "ChanIsAvail"):
+            self.fold.dialled(channel.id)  # Asterisk makes no CDR of it
 
     def changed(self, event: ari.ChannelStateChange | ari.ChannelDialplan | ari.ChannelCallerId) -> None:
         channel = event.channel
@@ -154,7 +156,7 @@ class Work(Belonging):
         dialplan = type(event) is ari.ChannelDialplan
         self.fold.snapshot(channel, known.order, dialplan)
         if dialplan:
-            if channel.app == "Page" and isinstance(event, ari.ChannelDialplan):
+            if channel.app in asking.CALLING and isinstance(event, ari.ChannelDialplan):
                 asking.pages_now(self, channel.id, event.app_data)
             if channel.app == "AppDial2" and known.asker is None:
                 known = known._replace(asker=channel.connected)
@@ -283,7 +285,9 @@ class Work(Belonging):
             return False
         if known.asker is not None or known.party.origin == "originated":
             return True
-        return ends_as_root(known, shown, last) if known.late else shown is not None and shown.app == "Stasis"
+        if known.late:
+            return ends_as_root(known, shown, last)
+        return (shown is not None and shown.app == "Stasis") or asking.announced(shown)
 
     def dial(self, event: ari.Dial) -> None:
         caller = self.see(event.channel) if event.channel is not None else None

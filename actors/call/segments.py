@@ -15,7 +15,9 @@ listens to: snapshots of a channel, begin and end of a dial, entering and leavin
 - Two in a bridge: A is the one that was not dialled, else the elder. A newcomer is paired with everybody there. Whoever
   loses as A everywhere ends its record; it may be taken up again.
 - Dialled is the peer of a Dial that began, unless it was originated; the mark goes when the channel survives a bridge,
-  as ARI's create and dial does, whose first bridge nobody sees, or when its caller sends it into dialplan of its own.
+  or when its caller sends it into dialplan of its own (there the caller's goes too). From one bridge of an application
+  to its next it departs, and keeps the mark; so does whom ARI creates and dials, out of a first bridge that nobody
+  sees, but not where AMI moves it out of that.
   Whom Page calls, whom an originated phone forwards to and who is called back after a transfer are dialled, though
   their Dials name no caller (`asking`).
 - A channel may go on in another body: creationtime tells. One that AMI redirects or bridges out of what it runs gets a
@@ -37,8 +39,10 @@ from typing import Any
 
 from actors.call.chain import (
     BRIDGED,
+    DEPARTED,
     DIAL,
     FINAL,
+    LEFT,
     PARKED,
     PENDING,
     SINGLE,
@@ -87,12 +91,16 @@ class Fold(Chains):
             return
         if dialplan and old.dialled and sent_on(old, channel):
             old = old._replace(dialled=False)
+            for user in self._users(key):  # who called it goes the same way
+                caller = self.track(user)
+                if caller is not None and any(one.other == key and one.state == DIAL for one in caller.records):
+                    self._tracks[user] = caller._replace(dialled=False, originated=False)
         if dialplan and channel.exten != "h" and not channel.app.startswith("AppDial"):
             if old.survived:
                 # Who runs dialplan, and goes on with it, has not been sent out of its bridge: it keeps its marks.
                 kept = not looks_called(old.shown.app) and continues(old.shown, channel)
                 dialled, originated = old.dialled and kept, old.originated and kept
-                old = old._replace(dialled=dialled, originated=originated, survived=False)
+                old = old._replace(dialled=dialled, originated=originated, survived=0)
             if channel.app == old.shown.app and any(record.state == BRIDGED for record in old.records):
                 channel = channel._replace(app="")  # it is sent to where it has not run anything yet
         track, wanted = self._party_a(key, self._shown(old, channel), old)
@@ -143,15 +151,15 @@ class Fold(Chains):
         other = self.track(peer.id)
         if other is not None:
             alone = caller is None and peer.app == "AppDial2"
-            self._tracks[peer.id] = other._replace(dialled=not alone, originated=caller is None, survived=False)
+            self._tracks[peer.id] = other._replace(dialled=not alone, originated=caller is None, survived=0)
         shown = caller or peer
         key = shown.id
         old = self.track(key)
         if old is None:
             return
         if caller is not None and old.survived:
-            old = old._replace(dialled=False, originated=False, survived=False)
-        track = self._shown(old, shown)
+            old = old._replace(dialled=False, originated=False, survived=0)
+        track = self._shown(old, _still_there(old.shown, shown))
         taken = False
         records = []
         for record in track.records:
@@ -188,7 +196,7 @@ class Fold(Chains):
         if not begun and status == "ANSWER" and caller is not None:
             other = self.track(peer.id)
             if other is not None:
-                self._tracks[peer.id] = other._replace(dialled=True, originated=False, survived=False)
+                self._tracks[peer.id] = other._replace(dialled=True, originated=False, survived=0)
         shown = caller or peer
         key = shown.id
         old = self.track(key)
@@ -197,7 +205,7 @@ class Fold(Chains):
         if caller is None and looks_called(peer.app):  # who dialled has another body since, of which ARI is silent
             for user in self._users(key):
                 self.goes_on(user)
-        track = self._shown(old, shown)
+        track = self._shown(old, _still_there(old.shown, shown))
         if caller is not None and status not in ("ANSWER", "CANCEL"):
             other = self.track(peer.id)
             if other is not None and other.cause:  # Dial hands the cause of who was dialled to who dials
@@ -213,11 +221,14 @@ class Fold(Chains):
     def entered(self, channel: Channel, bridge: Bridge, created: tuple[int, int]) -> None:
         """A channel enters a bridge."""
         if _only_holds(bridge):
+            self.snapshot(channel, created)
             return
         key = channel.id
         old = self._known(channel, created)
-        if old.survived or (old.dialled and old.originated):
-            old = old._replace(dialled=False, originated=False, survived=False)
+        if bridge.kind == "stasis" and old.survived != LEFT:
+            old = old._replace(survived=0) if old.survived else old
+        elif old.survived or (old.dialled and old.originated):
+            old = old._replace(dialled=False, originated=False, survived=0)
         if bridge.kind == "parking":
             self._tracks[key] = self._pruned(self._parked(key, self._shown(old, channel), old))
             return
@@ -254,11 +265,14 @@ class Fold(Chains):
     def left(self, channel: Channel, bridge: Bridge, created: tuple[int, int]) -> None:
         """A channel leaves a bridge."""
         if _only_holds(bridge):
+            self.snapshot(channel, created)
             return
         key = channel.id
         old = self._known(channel, created)
         # A bridge message carries a channel too, but the engine takes nothing from it at a leave.
-        track = old._replace(last=self.now, survived=True)
+        # An application departs a channel, which is no survival to Asterisk; who is sent elsewhere runs nothing yet.
+        departed = bridge.kind == "stasis" and old.shown.app
+        track = old._replace(last=self.now, survived=DEPARTED if departed else LEFT)
         gone = False
         records = []
         for record in track.records:
@@ -412,6 +426,15 @@ _SMALL = 8
 def _only_holds(bridge: Bridge) -> bool:
     """Whether nobody is connected in a bridge, nor parked."""
     return bridge.technology == "holding_bridge" and bridge.kind != "parking"
+
+
+def _still_there(before: Channel, dials: Channel) -> Channel:
+    """Who dials, as a Dial shows it, but where the engine saw it last: a Dial shows already where it is being sent,
+    while all snapshots that go there have a ChannelDialplan, unless nothing runs."""
+    where = (before.context, before.exten, before.priority)
+    if where == (dials.context, dials.exten, dials.priority) or not dials.app:
+        return dials
+    return dials._replace(context=before.context, exten=before.exten, priority=before.priority)
 
 
 class _Leads(dict[str | None, bool]):

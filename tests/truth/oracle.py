@@ -431,6 +431,8 @@ def _read_doing(call: Call, at: int, row: dict[str, str]) -> None:
             call.parks.append((at, "parked"))
         case "PARK_END" if told["reason"] == "ParkedCallSwap":  # one takes another's place in the lot
             call.parks += [(at, "parked"), (at, "abandoned")]
+        case "PARK_END" if told["reason"] == "ParkedCallFailed":
+            pass  # there was no lot, or no room in it: nobody was parked
         case "PARK_END":
             call.parks.append((at, PARK_ENDS.get(told["reason"], told["reason"])))
 

@@ -90,18 +90,33 @@ def test_who_runs_dialplan_is_not_sent_out_of_its_bridge(channel: Make) -> None:
     assert tape.state.tracks["a"].dialled
 
 
-def test_whom_an_application_dials_waits_in_a_bridge_unseen(channel: Make) -> None:
-    """ARI's create and dial: in the first bridge that is seen it has survived another, and is no dialled one there."""
+def test_whom_an_application_dials_counts_as_dialled(channel: Make) -> None:
+    """ARI's create and dial: from one bridge of the application to the next; alone there is no segment of its own."""
     tape = Tape()
     legs = [channel(key, state="Down", exten="s", app="Stasis") for key in "ab"]
     for now, leg in enumerate(legs):
         tape.at(now, "born", leg, (now, now))
         tape.at(now, "dial_began", None, leg)
-    assert tape.state.tracks["b"].dialled
     up = [leg._replace(state="Up") for leg in legs]
     tape.at(10, "entered", up[1], bridge("b", kind="stasis"), (1, 1))
-    assert not tape.state.tracks["b"].dialled
     tape.at(50, "left", up[1], bridge(kind="stasis"), (1, 1))
+    tape.at(51, "entered", up[1], bridge("b", kind="stasis"), (1, 1))
+    assert tape.state.tracks["b"].dialled
+    tape.at(90, "left", up[1], bridge(kind="stasis"), (1, 1))
+    assert not tape.rows
+
+
+def test_whom_an_application_dials_is_moved_by_another(channel: Make) -> None:
+    """Into a bridge that is not the application's it goes out of the one that nobody sees, and survives that."""
+    tape = Tape()
+    leg = channel("b", state="Down", exten="s", app="Stasis")
+    tape.at(1, "born", leg, (1, 1))
+    tape.at(1, "dial_began", None, leg)
+    assert tape.state.tracks["b"].dialled
+    up = leg._replace(state="Up")
+    tape.at(10, "entered", up, bridge("b"), (1, 1))
+    assert not tape.state.tracks["b"].dialled
+    tape.at(50, "left", up, bridge(), (1, 1))
     assert [(row.channel, row.dst_channel, row.answer, row.end) for row in tape.rows] == [("PJSIP/b-1", None, 10, 50)]
 
 

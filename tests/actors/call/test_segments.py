@@ -128,9 +128,11 @@ def test_a_parking_lot_is_a_segment_of_its_own(channel: Make) -> None:
         ("PJSIP/b-1", 0, 20, 50),
         (None, 51, 51, 80),
     ]
-    before = tape.state
-    tape.at(90, "entered", channel("a"), bridge("a", kind="base", technology="holding_bridge"), (0, 1))
-    assert tape.state.tracks == before.tracks
+    records = tape.state.tracks["a"].records
+    holding = bridge("a", kind="base", technology="holding_bridge")
+    tape.at(90, "entered", channel("a", state="Up", app="Dial"), holding, (0, 1))
+    tape.at(95, "left", channel("a", state="Up", app="Dial"), holding._replace(members=()), (0, 1))
+    assert tape.state.tracks["a"].records == records
 
 
 def test_a_chain_is_bounded(channel: Make) -> None:
