@@ -17,9 +17,9 @@ from conf.settings import Call as CallSettings
 from conf.settings import Settings, Switchboard
 from tests.actors.site import TYPED, Fault, Log
 from tests.simulation.bugs import Bug
+from tests.simulation.calls import PlainCalls
 from tests.simulation.disk import Disk, installed
 from tests.simulation.journal import DrivenJournal
-from tests.simulation.roles import PlainCalls
 from tests.truth import recordings, run
 from wire.message import OutboundMessage
 from wire.store.errors import StoreDamaged, StoreUnusable

@@ -20,7 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.simulation.faults import Fault
-from tests.simulation.lab import Result, run, schedule_of
+from tests.simulation.lab import run, schedule_of
+from tests.simulation.result import Result
 from tests.simulation.shrink import shortest
 
 CHUNK = 20

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import disk
+from tests.simulation import disk, orders
 from tests.simulation.bugs import Where
-from tests.simulation.roles import CONNECTION, PUBLISHER, RECOVERY, SWITCHBOARD
+from tests.simulation.places import CONNECTION, PUBLISHER, RECOVERY, SWITCHBOARD
 from wire.ari.session import Down
 
 if TYPE_CHECKING:
@@ -134,12 +134,12 @@ def _bug(lab: "Lab", where: Where, frames: int, then: str, ms: int, which: int) 
     lab.pbx.bugs += [where] * frames
     match then:
         case "mend":
-            lab.clock.after(ms, lambda: lab.order(True, which))
+            lab.clock.after(ms, lambda: orders.try_again(lab, True, which))
         case "try":
-            lab.clock.after(ms, lambda: lab.order(False, which))
-            lab.clock.after(2 * ms, lambda: lab.order(True, which))
+            lab.clock.after(ms, lambda: orders.try_again(lab, False, which))
+            lab.clock.after(2 * ms, lambda: orders.try_again(lab, True, which))
         case "drop":
-            lab.clock.after(ms, lambda: lab.drop(which))
+            lab.clock.after(ms, lambda: orders.drop(lab, which))
 
 
 KINDS: dict[str, tuple[float, Draw, Do]] = {

@@ -12,47 +12,38 @@ import shutil
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 from actors import standing
-from actors.call import redrive, world
+from actors.call import world
 from actors.call.replay import Replay
 from actors.call.state import Call
 from actors.call_system import CallSystem
 from conf.settings import Settings
 from supervision.messages import Identity, Place
-from tests.simulation import bugs, checker, faults
+from tests.simulation import checker, faults
 from tests.simulation.broker import Broker
 from tests.simulation.bugs import Bugs
+from tests.simulation.calls import PlainCalls, make_calls
 from tests.simulation.checker import Damage
 from tests.simulation.clock import Clock
 from tests.simulation.disk import Death, Disk, cut_wal, installed, tear
 from tests.simulation.faults import Fault
+from tests.simulation.limits import LIMITS, ages, settings
 from tests.simulation.machine import Doorbell, Machine, Mail
-from tests.simulation.pbx import Event, Pbx
-from tests.simulation.roles import (
-    CONNECTION,
-    LIMITS,
-    PBX,
-    ROLES,
-    SWITCHBOARD,
-    ConnectionMachine,
-    PlainCalls,
-    SwitchboardMachine,
-    make_calls,
-)
-from wire.store.database import translated
-from wire.store.errors import StoreDamaged, StoreUnusable
-from wire.store.journal import Batch, JournalReader, export_line
-from wire.store.ledger import Quarantined
+from tests.simulation.pbx import Pbx
+from tests.simulation.places import CONNECTION, PBX, SWITCHBOARD
+from tests.simulation.record import Record
+from tests.simulation.result import Result
+from tests.simulation.roles import ROLES, ConnectionMachine
+from tests.simulation.switchboard import SwitchboardMachine
 from wire.store.row import Kind, Position, Row
-from wire.store.segment import list_segments
 
 BEGIN_MS = 1_795_337_565_516
 """The host's clock at the beginning, Unix milliseconds."""
@@ -70,30 +61,6 @@ ALARMS = frozenset(
 SHARED = Path("/dev/shm")
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a run came to."""
-
-    seed: int
-    schedule: tuple[Fault, ...]
-    wrong: tuple[str, ...]
-    """Violations; empty if all is well."""
-    happened: Counter[str]
-    """Faults that really happened, and other things worth counting."""
-    digest: str
-    """Of everything published and journalled."""
-    received: tuple[bytes, ...]
-    """Bodies, as the consumer got them."""
-    rows: tuple[Row, ...]
-    """The journal."""
-    replayed: tuple[bytes, ...]
-    """Bodies that a replay of the exported journal gives."""
-    links: tuple[checker.Stretch, ...]
-    events: tuple[Event, ...]
-    """What happened on the PBX."""
-    steps: int
-
-
 class _Log:
     """Counts what an operator would read."""
 
@@ -105,53 +72,6 @@ class _Log:
         self._happened[f"log.{event}"] += 1
 
     warning = error
-
-
-def settings(luck: random.Random, keep: int) -> Settings:
-    """Small limits, so that they are reached.
-
-    Args:
-        luck: chooses among them.
-        keep: how much journal is kept that nobody needs, bytes.
-    """
-    return Settings.model_validate(
-        {
-            "pbx": [
-                {
-                    "name": PBX,
-                    "url": "ws://127.0.0.1:8088/ari",
-                    "dead_after": 3.0,
-                    "replaced_retry": 2.0,
-                    "retry": {"minimum": 0.1, "maximum": 1.0},
-                }
-            ],
-            "journal": {
-                "synchronous": luck.choice(("normal", "full")),
-                "segment_bytes": 65536,
-                "max_bytes": keep,
-                "reserve_bytes": luck.choice((65536, 1 << 20)),
-            },
-            "switchboard": {"partitions": 2, "batch_rows": luck.choice((5, 50)), "snapshot_rows": 100},
-            "rabbitmq": {"retry": {"minimum": 0.1, "maximum": 1.0}},
-            "publisher": {"confirm_timeout": 3.0},
-            "recovery": {"audit_interval": luck.choice((5.0, 20.0)), "second_look": 2.0},
-        }
-    )
-
-
-def ages(luck: random.Random) -> dict[str, int]:
-    """An age policy now and then, milliseconds: short enough for a broker that is away."""
-    if luck.random() < 0.75:
-        return {}
-    operations = (
-        "received-call",
-        "ringing-call",
-        "answered-call",
-        "dtmf-received",
-        "pbx-disconnected",
-        "finished-call",
-    )
-    return {operation: luck.choice((200, 1000, 3000)) for operation in luck.sample(operations, 3)}
 
 
 class Lab:
@@ -168,14 +88,10 @@ class Lab:
         self.disk = Disk(folder, self.happened)
         self.log = _Log(self.happened)
         self.settings = settings(self.luck("settings"), self.luck("retention").choice((65536, 1 << 30)))
-        self._kept: list[Row] = []
-        """Rows that the journal may have cut off by now."""
-        self._kept_to: Position | None = None
+        self.record = Record(folder / "journal", self.disk)
         self._unsaid: frozenset[Row] = frozenset()
         """Rows that the journal did not have any more when the ledger was lost: what came of them and no broker had yet
         is gone."""
-        self._journals: dict[Row, str] = {}
-        """The journal of each row."""
         self._may_be_damaged = any(fault.kind == "power" for fault in schedule)
         self.limits = replace(LIMITS, ages=ages(self.luck("ages")))
         self.boot_id = "boot"
@@ -285,14 +201,12 @@ class Lab:
         if hurt in ("wal", "journal"):
             self.disk.torn = True
             self.damage = max(self.damage, Damage.BOTH if hurt == "wal" or unaware else Damage.JOURNAL)
-        elif hurt != "nothing" and (self.damage is Damage.JOURNAL or self._is_cut()):
+        elif hurt != "nothing" and (self.damage is Damage.JOURNAL or self.record.is_cut()):
             self.damage = Damage.BOTH  # what was cut off cannot be folded again
         if hurt in ("ledger", "no-ledger"):
             self._folded = (0, 0)
         if self.damage is Damage.BOTH and (hurt != "journal" or unaware):
-            with self._readable():
-                here = {row for batch in self._batches(None) for row in batch.rows}
-                self._unsaid |= frozenset(self._kept) - here
+            self._unsaid |= self.record.gone()
 
     def folded(self, position: Position | None) -> None:
         """The ledger's checkpoint is here."""
@@ -304,41 +218,7 @@ class Lab:
     def journal_needed(self) -> None:
         """The journal was told what is needed of it. Where a power cut is to come, the checker knows it up to here."""
         if self._may_be_damaged:
-            self.keep()
-
-    def keep(self) -> None:
-        """Note what the journal holds, before it cuts off what nobody needs any more."""
-        with self._readable():
-            self._kept.extend(self._rows())
-
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Within, the disk refuses nothing; what cannot be read ends it."""
-        trouble, fatal = self.disk.trouble, self.disk.fatal
-        self.disk.trouble, self.disk.fatal = {}, {}
-        with suppress(StoreDamaged):
-            yield
-        self.disk.trouble, self.disk.fatal = trouble, fatal
-
-    def _rows(self) -> Iterator[Row]:
-        """Rows of the journal behind those that are noted, from here on noted too."""
-        for batch in self._batches(self._kept_to):
-            self._kept_to = Position(batch.uuid, batch.rows[-1].n)
-            self._journals.update(dict.fromkeys(batch.rows, batch.uuid))
-            yield from batch.rows
-
-    def _batches(self, after: Position | None) -> Iterator[Batch]:
-        reader = JournalReader(self.folder / "journal")
-        try:
-            while (batch := reader.read(after, 1000, 1 << 24)) is not None:
-                after = Position(batch.uuid, batch.rows[-1].n)
-                yield batch
-        finally:
-            reader.close()
-
-    def _is_cut(self) -> bool:
-        kept, aside = list_segments(self.folder / "journal")
-        return not any(segment.ordinal == 1 for segment in (*kept, *aside))
+            self.record.keep()
 
     def restart_cleanly(self) -> None:
         """As an upgrade does: stop in order, Switchboard after Connection, then start."""
@@ -397,38 +277,6 @@ class Lab:
             self.happened["poison.death"] += 1
             raise Death
         return self.bugs.step(before, row, conf)
-
-    def order(self, is_mended: bool, which: int) -> None:
-        """As `arimon-ctl quarantine redrive`, of one of the entries that wait."""
-        self._order("redrive", bugs.MENDED if is_mended else "as-before", which)
-
-    def drop(self, which: int) -> None:
-        """As `arimon-ctl quarantine drop`, of one of the entries that wait."""
-        self._order("drop", "drop", which)
-
-    def _order(self, command: redrive.Command, name: str, which: int) -> None:
-        def ordered(_switchboard: SwitchboardMachine, entry: Quarantined) -> None:
-            connection = self.machines.get(CONNECTION)
-            if isinstance(connection, ConnectionMachine):
-                self.happened[f"{command}.ordered"] += 1
-                order = redrive.Order(f"{name}-{self.clock.now}", entry.uuid, entry.row.n, command)
-                connection.operate(redrive.command(order))
-
-        self._quarantined(which, ordered)
-
-    def _quarantined(self, which: int, action: Callable[[SwitchboardMachine, Quarantined], None]) -> None:
-        """Have the Switchboard, which may die of it, do something with an entry; nothing if its disk refuses."""
-        switchboard = self.machines.get(SWITCHBOARD)
-        if not isinstance(switchboard, SwitchboardMachine):
-            return
-
-        def asked() -> None:
-            if switchboard.ledger.is_open:
-                with suppress(StoreUnusable), translated(switchboard.ledger.path):
-                    if waiting := switchboard.ledger.quarantine.listing():
-                        action(switchboard, waiting[which % len(waiting)])
-
-        switchboard.do(asked)
 
     # --- the run ------------------------------------------------------------------------------------------------------
 
@@ -526,9 +374,8 @@ class Lab:
         for machine in list(self.machines.values()):
             machine.alive = False
             machine.die()
-        self.happened["journal.cut"] += self._is_cut()
-        rows = [*self._kept, *self._rows()]
-        exported = [export_line(row, self._journals[row]) for row in rows]
+        self.happened["journal.cut"] += self.record.is_cut()
+        rows, exported = self.record.all()
         self.happened["withheld"] += sum(b'"messages-withheld"' in body for body in self.broker.received)
         self.happened["rows.lost"] += sum(row.kind == Kind.LOST for row in rows)
         links = tuple(checker.Stretch(link.number, tuple(link.sent)) for link in self.pbx.links)
@@ -626,7 +473,7 @@ def run(seed: int, schedule: Sequence[Fault] | None = None) -> Result:
         lab = Lab(seed, chosen, folder)
         stepping = mock.patch.object(standing, "world", SimpleNamespace(step=lab.fold))
         buggy = any(fault.kind == "bug" for fault in chosen)
-        storing = installed(lab.disk, lab.luck("disk"), before_cut=lab.keep)
+        storing = installed(lab.disk, lab.luck("disk"), before_cut=lab.record.keep)
         with stepping, storing, lab.bugs.installed() if buggy else nullcontext():
             lab.run()
             result = lab.check()

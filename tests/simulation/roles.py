@@ -1,69 +1,37 @@
 """The processes of one PBX's way, each with the product's logic and the simulation's world around it."""
 
-import random
 from collections import Counter
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from actors.call import host
-from actors.call.inputs import Routed
-from actors.call.state import Call
-from actors.call_system import CallSystem, Poisoned
-from actors.carriage import Cargo, Owed
 from actors.connection import last_heard_ms
-from actors.folding import Folding
 from actors.messages import (
     Doubted,
     JournalNeeded,
     LinkChanged,
-    OfferAnswered,
-    OutcomesCame,
-    SinkChanged,
     SnapshotTaken,
     TakeSnapshot,
 )
-from actors.outgoing import Outgoing
 from actors.recovery import RecoveryActor
-from conf.settings import Settings
 from supervision.messages import Identity, Peer, Place
-from supervision.reasons import Crash
-from tests.simulation.broker import Sink
-from tests.simulation.bugs import Bug
 from tests.simulation.clock import Action
-from tests.simulation.journal import DrivenJournal, PatientReader
+from tests.simulation.journal import DrivenJournal
 from tests.simulation.machine import Machine, latest
 from tests.simulation.pbx import Link
-from wire.amqp import session as amqp_session
+from tests.simulation.places import CONNECTION, DISK_RETRY_MS, PUBLISHER, RECOVERY, SWITCHBOARD
+from tests.simulation.publisher import PublisherMachine
+from tests.simulation.switchboard import SwitchboardMachine
 from wire.ari import session as ari
 from wire.ari.ear import Ear
 from wire.ari.errors import Fault
 from wire.backoff import Backoff
 from wire.metrics.registry import Registry
-from wire.sink import Outcome, SinkState
-from wire.store.errors import StoreDamaged, StoreUnusable
-from wire.store.ledger import Ledger
-from wire.store.offer import Accepted, Added, Limits, Offer, Unparked
-from wire.store.outbox import Entry
 from wire.store.row import Kind
 
 if TYPE_CHECKING:
     from tests.simulation.lab import Lab
-
-PBX = "pbx1"
-CONNECTION = Place("connection", PBX)
-SWITCHBOARD = Place("switchboard", PBX)
-PUBLISHER = Place("publisher", None)
-RECOVERY = Place("recovery", None)
-
-DISK_RETRY_MS = 300
-"""How soon a disk that refused is asked again, milliseconds."""
-LOOK_MS = 1000
-"""How often the journal is looked at without a ring, milliseconds (the product's)."""
-ANSWER_WAIT_MS = 5
-"""The answer to an offer waits so long for the first outcomes (the product's)."""
 
 
 class ConnectionMachine(Machine):
@@ -289,252 +257,6 @@ class ConnectionMachine(Machine):
             self._look()
 
 
-class SwitchboardMachine(Machine):
-    """Fold and outbox."""
-
-    def __init__(self, lab: "Lab", identity: Identity) -> None:
-        super().__init__(lab, identity)
-        self._luck = lab.luck(f"switchboard {identity.generation}")
-        self.ledger = Ledger(lab.folder / "ledger.db", lab.settings.journal.synchronous)
-        self.reader = PatientReader(lab.folder / "journal", lab.disk)
-        self.outgoing = Outgoing(self.ledger, lab.limits, self._offer, lambda: lab.clock.wall)
-        self._offer_timer = 0
-        self._doubted = Doubted(frozenset())
-        self._working = False
-        self._again = False
-        self._stopping_until: int | None = None
-        self._begin_folding()
-
-    def _begin_folding(self) -> None:
-        lab = self.lab
-        self.calls = lab.make_calls()
-        self.folding = Folding(PBX, lab.settings, self.ledger, self.reader, self.calls, lab.log, lambda: lab.clock.wall)
-
-    def start(self) -> None:
-        self.open_line("needed", CONNECTION, latest)
-        self.open_line("doubts", CONNECTION, latest)
-        self._open()
-
-    def die(self) -> None:
-        self.ledger.close()
-        self.reader.close()
-
-    def stop(self) -> None:
-        self._stopping_until = self.lab.clock.now + 3500
-        self._work_soon()
-
-    # --- the start ----------------------------------------------------------------------------------------------------
-
-    def _open(self) -> None:
-        try:
-            if not self.ledger.is_open and self.ledger.open().set_aside is not None:
-                self.lab.happened["ledger.set_aside"] += 1
-            for _ in self.folding.restore():
-                pass
-        except (StoreUnusable, StoreDamaged) as problem:
-            if problem.path == str(self.ledger.path) and isinstance(problem, StoreDamaged):
-                raise
-            self._begin_folding()
-            self.later(DISK_RETRY_MS, self._open)
-            return
-        self.later(self._luck.randint(1, 50), self._restored)
-
-    def _restored(self) -> None:
-        self.lab.folded(self.folding.position)
-        self._working = True
-        self.peers_changed()
-        self._look()
-        self._retire()
-
-    def _look(self) -> None:
-        self._work_soon()
-        self.later(LOOK_MS, self._look)
-
-    def rung(self) -> None:
-        self._work_soon()
-
-    def _retire(self) -> None:
-        try:
-            needed = self.ledger.needed(self.lab.clock.wall - round(self.lab.settings.journal.max_age * 1000))
-        except Exception:  # noqa: BLE001  # the product's figures do without; see actors.switchboard
-            needed = None
-        if needed is not None:
-            self.say("needed", JournalNeeded(tuple(needed)))
-        self.later(5000, self._retire)
-
-    # --- work ---------------------------------------------------------------------------------------------------------
-
-    def _work_soon(self, ms: float = 0) -> None:
-        if self._working and not self._again:
-            self._again = True
-            self.later(ms + self._luck.randint(0, 3) + self.lab.disk.delay("ledger"), self._work)
-
-    def _work(self) -> None:
-        self._again = False
-        left = self._luck.choice((1, 3, 10, 50))
-        budget = iter(range(left))
-        try:
-            done = self.folding.fold(lambda: next(budget, None) is None)
-            more = done is not None or self.folding.snapshot()
-        except StoreUnusable:
-            self._work_soon(DISK_RETRY_MS)
-            return
-        except StoreDamaged as problem:
-            if problem.path == str(self.ledger.path):
-                raise
-            self._work_soon(DISK_RETRY_MS)
-            return
-        if done is not None:
-            self.lab.folded(self.folding.position)
-            if done.entries:
-                self.outgoing.handle(Added(done.entries), self.lab.clock.now)
-                self._set_offer_timer()
-            if (doubts := Doubted(self.folding.watch.doubts)) != self._doubted:
-                self._doubted = doubts
-                self.say("doubts", doubts)
-            if done.suspects:
-                self.lab.happened["quarantined"] += len(done.suspects)
-        if more:
-            self._work_soon()
-        elif self._stopping_until is not None:
-            self._drained()
-
-    def _drained(self) -> None:
-        assert self._stopping_until is not None
-        try:
-            self.folding.begin_snapshot()
-            while self.folding.snapshot():
-                pass
-        except StoreUnusable:
-            self.lab.happened["snapshot.refused"] += 1
-        late = self.lab.clock.now > self._stopping_until
-        if self.outgoing.in_flight == 0 or self.outgoing.taker is None or late:
-            self.leave()
-        else:
-            self._work_soon(50)
-
-    # --- the outbox ---------------------------------------------------------------------------------------------------
-
-    def _offer(self, offer: Offer) -> None:
-        self.tell(PUBLISHER, offer)
-
-    def _set_offer_timer(self) -> None:
-        self.lab.most("messages held", self.outgoing.held)
-        self.lab.most("commands unwritten", self.outgoing.unwritten)
-        self._offer_timer += 1
-        number = self._offer_timer
-        if self.outgoing.refused is not None:
-            self.later(DISK_RETRY_MS, lambda: self._offer_tick(number))
-        elif (deadline := self.outgoing.deadline()) is not None:
-            self.later(deadline - self.lab.clock.now, lambda: self._offer_tick(number))
-
-    def _offer_tick(self, number: int) -> None:
-        if number == self._offer_timer:
-            self.outgoing.tick(self.lab.clock.now)
-            self._set_offer_timer()
-
-    def redrive(self) -> None:
-        """As `arimon-ctl outbox redrive`."""
-        parked = self.ledger.outbox.listing(rows=10_000, parked=True)
-        with self.ledger.transaction():
-            ids = self.ledger.outbox.unpark()
-        self.lab.broker.redrives(each.entry.message.message_id for each in parked)
-        self.outgoing.handle(Unparked(tuple(ids)), self.lab.clock.now)
-        self._set_offer_timer()
-
-    # --- messages -----------------------------------------------------------------------------------------------------
-
-    def peers_changed(self) -> None:
-        if self._working:
-            self.outgoing.publisher_is(self.peers.get(PUBLISHER), self.lab.clock.now)
-            self._set_offer_timer()
-
-    def receive_SinkChanged(self, message: SinkChanged, sender: Peer) -> None:
-        self.outgoing.sink_is(sender.identity, message.state.takes_messages)
-        self.peers_changed()
-
-    def receive_Accepted(self, message: Accepted, _sender: Peer) -> None:
-        self.outgoing.handle(message, self.lab.clock.now)
-        self._set_offer_timer()
-
-    def receive_OfferAnswered(self, message: OfferAnswered, sender: Peer) -> None:
-        self.outgoing.offer_answered(message, sender.identity.generation, self.lab.clock.now)
-        self._set_offer_timer()
-
-    def receive_OutcomesCame(self, message: OutcomesCame, sender: Peer) -> None:
-        self.outgoing.outcomes_came(message, sender.identity.generation, self.lab.clock.now)
-        self._set_offer_timer()
-
-
-class PublisherMachine(Machine):
-    """The one way out."""
-
-    def __init__(self, lab: "Lab", identity: Identity) -> None:
-        super().__init__(lab, identity)
-        self._luck = lab.luck(f"publisher {identity.generation}")
-        self._cargo = Cargo()
-        self._owed = Owed()
-        self._owner: Identity | None = None
-        retry = lab.settings.rabbitmq.retry
-        policy = amqp_session.Policy(
-            where="broker:5672",
-            username="guest",
-            vhost="/",
-            exchanges=("arimon.calls",),
-            backoff=Backoff(retry.minimum, retry.maximum),
-            connect_timeout_ms=2000,
-            confirm_timeout_ms=round(lab.settings.publisher.confirm_timeout * 1000),
-            heartbeat_s=10,
-        )
-        self.sink = Sink(lab, self._luck, policy, self._outcomes_came, self._state_is, self.do)
-
-    def start(self) -> None:
-        self.open_line("outcomes", SWITCHBOARD, OutcomesCame.and_then)
-        self.open_line("sink", SWITCHBOARD, latest)
-        self.sink.begin()
-
-    def die(self) -> None:
-        self.sink.die()
-
-    def stop(self) -> None:
-        self.sink.close()
-        self.leave()
-
-    def peers_changed(self) -> None:
-        now = self.peers.get(SWITCHBOARD)
-        if now is not None and now != self._owner:
-            self._owner = now
-            self._owed.owner_is(now)
-            self.say("sink", SinkChanged(self.sink.state))
-
-    def receive_Offer(self, message: Offer, sender: Peer) -> None:
-        if message.generation == self.identity.generation and self._owed.offered(sender.identity, message):
-            self.later(1, lambda: self._publish(sender.identity.place, message.offer, message.entries))
-
-    def _publish(self, owner: Place, offer: int, entries: Sequence[Entry]) -> None:
-        self._cargo.take(owner, entries)
-        self.lab.most("messages at the publisher", len(self._cargo))
-        self.sink.publish([entry.message for entry in entries])
-        self.later(ANSWER_WAIT_MS, lambda: self._answer_due(owner, offer))
-
-    def _answer_due(self, owner: Place, offer: int) -> None:
-        if (answer := self._owed.due(owner, offer)) is not None:
-            self.tell(owner, answer)
-
-    def _outcomes_came(self, outcomes: Sequence[Outcome]) -> None:
-        for owner, came in self._cargo.settle(outcomes).items():
-            self.later(1, lambda owner=owner, came=came: self._batch(owner, came))  # type: ignore[misc]
-
-    def _batch(self, owner: Place, came: OutcomesCame) -> None:
-        if (answer := self._owed.answer(owner, came)) is not None:
-            self.tell(owner, answer)
-        else:
-            self.say("outcomes", came)
-
-    def _state_is(self, state: SinkState) -> None:
-        self.say("sink", SinkChanged(state))
-
-
 class RecoveryMachine(Machine):
     """When to look at what the PBX really does: the product's own methods, which need nothing of Thespian."""
 
@@ -561,42 +283,6 @@ class RecoveryMachine(Machine):
         self._timers[name] += 1
 
 
-class PlainCalls:
-    """Calls in a dict: what `actors.call_system` does with actors, several times as fast."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self.states: dict[str, Call] = {}
-
-    def deliver(self, routed: Routed) -> host.Folded | Poisoned:
-        try:
-            folded = host.fold(self.states.get(routed.call_id), routed, PBX, self._settings)
-        except Bug as problem:
-            return Poisoned(Crash("Bug", str(problem)))
-        if folded.ended:
-            self.states.pop(routed.call_id, None)
-        else:
-            self.states[routed.call_id] = folded.call
-        return folded
-
-    def degrade(self, call_id: str) -> None:
-        if call_id in self.states:
-            self.states[call_id] = host.degrade(self.states[call_id])
-
-    def restore(self, call_id: str, state: Call) -> None:
-        self.states[call_id] = state
-
-    replace = restore
-
-    def dismiss(self, call_id: str) -> None:
-        del self.states[call_id]
-
-
-def make_calls(settings: Settings, luck: random.Random) -> "PlainCalls | CallSystem":
-    """A host of calls: real actors now and then, since a plain dict is faster."""
-    return CallSystem(PBX, settings) if luck.random() < 0.25 else PlainCalls(settings)
-
-
 ROLES: dict[Place, type[Machine]] = {
     PUBLISHER: PublisherMachine,
     RECOVERY: RecoveryMachine,
@@ -604,5 +290,3 @@ ROLES: dict[Place, type[Machine]] = {
     SWITCHBOARD: SwitchboardMachine,
 }
 """The places of the tree, in the order of their start."""
-LIMITS = Limits(window=4, entries=40, answer_ms=500, confirm_ms=8000, retry_min_ms=50, retry_max_ms=500)
-"""Small, so that few messages reach them."""

@@ -8,7 +8,8 @@ import pytest
 
 from tests.simulation import __main__ as chaos
 from tests.simulation.faults import Fault
-from tests.simulation.lab import Result, run, schedule_of
+from tests.simulation.lab import run, schedule_of
+from tests.simulation.result import Result
 
 FIRST = next(seed for seed in range(1, 1000) if len(schedule_of(seed)) == 3)
 

@@ -15,8 +15,9 @@ from actors.outgoing import Outgoing
 from actors.standing import Standing
 from tests.simulation import checker
 from tests.simulation.faults import Fault
-from tests.simulation.lab import Result, run
-from tests.simulation.roles import PBX
+from tests.simulation.lab import run
+from tests.simulation.places import PBX
+from tests.simulation.result import Result
 from tests.simulation.shrink import shortest
 from wire.ari.session import Down
 from wire.store.journal import JournalWriter
