@@ -12,6 +12,8 @@ import pkgutil
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
+import orjson
+
 import actors.call
 from actors.call.shelf import Shelf
 from actors.call.state import Call
@@ -22,7 +24,7 @@ from wire.store.errors import CodecError
 from wire.store.row import Position
 from wire.store.snapshots import SnapshotInfo, Snapshots
 
-SNAPSHOT_VERSION = 8
+SNAPSHOT_VERSION = 9
 """Raised when a stored state can no longer be folded further by the code; older snapshots are then passed over."""
 
 _CORE = sorted(module.name for module in pkgutil.iter_modules(actors.call.__path__, "actors.call."))
@@ -101,8 +103,8 @@ def read(snapshots: Snapshots, info: SnapshotInfo) -> Generator[None, None, Take
 
 def configuration_hash(settings: Settings, server: str) -> str:
     """A name for what of the configuration decides how a PBX's rows are folded."""
-    told = settings.call.model_dump_json() + settings.publisher.form
+    told = orjson.dumps(settings.call) + settings.publisher.form.encode()
     for pbx in settings.pbx:
         if pbx.name == server:
-            told += pbx.model_dump_json(include={"trunks", "trunk_contexts"})
-    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+            told += orjson.dumps({"trunks": pbx.trunks, "trunk_contexts": pbx.trunk_contexts})
+    return hashlib.blake2b(told, digest_size=8).hexdigest()

@@ -2,11 +2,12 @@
 
 For error messages, for environment variables, which have no types of their own, and for docs/configuration.md.
 
-What a key means stands below it in settings.py and is read from there when somebody asks: few starts do, and pydantic's
-own `use_attribute_docstrings` reads the file for each class, which took a tenth of arimon-ctl's start.
+All of it is made when somebody asks, which few starts do. What a key means stands below it in settings.py and is read
+from there.
 """
 
 import ast
+import dataclasses
 import types
 import typing
 from collections.abc import Iterator
@@ -16,12 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, SecretStr
-from pydantic.fields import FieldInfo
-
 from conf import settings
-from conf.settings import Settings
+from conf.rules import Rule
+from conf.secrets import Secret
+from conf.settings import Section, Settings
 
 Shape = Literal["section", "list", "mapping", "scalar"]
 
@@ -78,38 +77,44 @@ def _meanings() -> dict[tuple[str, str], str]:
     return texts
 
 
-def keys() -> Iterator[Key]:
-    """Every key of the configuration, sections before what is in them, in the order of settings.py."""
-    return _keys(Settings, ())
-
-
-def _keys(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Key]:
-    for name, field in model.model_fields.items():
-        inner, optional = _unwrap(field.annotation)
-        here = (*path, name)
+def _keys(section: type[Section], path: tuple[str, ...]) -> Iterator[Key]:
+    hints = typing.get_type_hints(section, include_extras=True)
+    for field in dataclasses.fields(section):
+        hint = hints[field.name]
+        inner, _ = _unwrap(hint)
+        here = (*path, field.name)
         item = _item(inner)
-        yield _key(model, here, field, inner, optional)
+        yield _key(section, here, field, hint)
         if _is_section(inner):
             yield from _keys(inner, here)
         elif item is not None and _is_section(item):
             yield from _keys(item, (*here, "*"))
 
 
-def _key(model: type[BaseModel], path: tuple[str, ...], field: FieldInfo, inner: Any, optional: bool) -> Key:
+def _key(section: type[Section], path: tuple[str, ...], field: "dataclasses.Field[Any]", hint: Any) -> Key:
+    inner, optional = _unwrap(hint)
     origin = typing.get_origin(inner)
     shape: Shape = (
         "section" if _is_section(inner) else "list" if origin is tuple else "mapping" if origin is dict else "scalar"
     )
+    if field.default_factory is not dataclasses.MISSING:
+        default = _yaml(field.default_factory())
+    else:
+        default = "required" if field.default is dataclasses.MISSING else _yaml(field.default)
     return Key(
         path=path,
         shape=shape,
-        type=_type(inner, field) + (" or null" if optional else ""),
-        default="required" if field.is_required() else "" if shape == "section" else _yaml(field.default),
+        type=_type(inner, _rule(hint)) + (" or null" if optional else ""),
+        default="" if shape == "section" else default,
         optional=optional,
-        secret=inner is SecretStr,
-        section=model.__name__,
+        secret=inner is Secret,
+        section=section.__name__,
         timed=inner is float,
     )
+
+
+def _rule(hint: Any) -> Rule | None:
+    return next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Rule)), None)
 
 
 def _unwrap(annotation: Any) -> tuple[Any, bool]:
@@ -132,15 +137,15 @@ def _item(inner: Any) -> Any:
 
 
 def _is_section(inner: Any) -> bool:
-    return isinstance(inner, type) and issubclass(inner, BaseModel)
+    return isinstance(inner, type) and issubclass(inner, Section)
 
 
-NAMES = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path", SecretStr: "secret"}
+NAMES = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path", Secret: "secret"}
 
 
-def _type(inner: Any, field: FieldInfo | None) -> str:
-    if field is not None and isinstance(field.json_schema_extra, dict):
-        return str(field.json_schema_extra["words"])
+def _type(inner: Any, rule: Rule | None) -> str:
+    if rule is not None and rule.words:
+        return rule.words
     if _is_section(inner):
         return "section"
     if typing.get_origin(inner) is Literal:
@@ -150,23 +155,19 @@ def _type(inner: Any, field: FieldInfo | None) -> str:
         return "list of sections" if _is_section(item) else f"list of {_type(item, None)}"
     if typing.get_origin(inner) is dict:
         return f"mapping of text to {_type(_item(inner), None)}"
-    return NAMES[inner] + _limits(field.metadata if field is not None else [])
+    return NAMES[inner] + (_limits(rule) if rule is not None else "")
 
 
-def _limits(metadata: list[Any]) -> str:
-    low = next((item.ge for item in metadata if isinstance(item, Ge)), None)
-    above = next((item.gt for item in metadata if isinstance(item, Gt)), None)
-    high = next((item.le for item in metadata if isinstance(item, Le)), None)
-    under = next((item.lt for item in metadata if isinstance(item, Lt)), None)
-    if low is not None and high is not None:
-        return f" {low}…{high}"
-    words = ((low, "from"), (above, "above"), (high, "up to"), (under, "below"))
+def _limits(rule: Rule) -> str:
+    if rule.ge is not None and rule.le is not None:
+        return f" {rule.ge}…{rule.le}"
+    words = ((rule.ge, "from"), (rule.gt, "above"), (rule.le, "up to"))
     return "".join(f" {word} {bound}" for bound, word in words if bound is not None)
 
 
 def _yaml(value: Any) -> str:
     """A default as it would stand in YAML."""
-    if isinstance(value, SecretStr):
+    if isinstance(value, Secret):
         return value.get_secret_value()  # a default is public: it stands in the source
     if value is None:
         return "null"
@@ -179,15 +180,18 @@ def _yaml(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) and value < 1e6 else str(value)
 
 
-ALL: dict[tuple[str, ...], Key] = {key.path: key for key in keys()}
+@cache
+def every() -> dict[tuple[str, ...], Key]:
+    """Every key of the configuration by its path, sections before what is in them, in the order of settings.py."""
+    return {key.path: key for key in _keys(Settings, ())}
 
 
 def at(path: tuple[str | int, ...]) -> Key | None:
     """The key at a path, list indexes included (`("pbx", 0, "url")`)."""
-    return ALL.get(tuple("*" if isinstance(step, int) else step for step in path))
+    return every().get(tuple("*" if isinstance(step, int) else step for step in path))
 
 
 def below(path: tuple[str | int, ...]) -> list[str]:
     """Names of the keys that a section, or an item of a list, may have."""
     start = tuple("*" if isinstance(step, int) else step for step in path)
-    return [key[-1] for key in ALL if key[:-1] == start]
+    return [key[-1] for key in every() if key[:-1] == start]

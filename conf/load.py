@@ -18,10 +18,9 @@ Keys that do not exist are errors, in files and in the environment: a mistyped k
 months later. No error quotes a secret, nor anything that came from the environment.
 """
 
-import difflib
+import dataclasses
 import grp
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +28,10 @@ from typing import Any
 
 import orjson
 import yaml
-from pydantic import BaseModel, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from conf import keys
-from conf.secrets import MASK
-from conf.settings import Settings
+from conf.secrets import MASK, Secret
+from conf.settings import Pbx, Section, Settings
 from conf.sources import (
     Branch,
     Leaf,
@@ -47,7 +43,6 @@ from conf.sources import (
     find,
     from_values,
     overlay,
-    plain,
     read_bounded,
     variables,
 )
@@ -56,8 +51,8 @@ __all__ = ["ConfigurationError", "Problem", "check", "load", "show"]
 
 HERE = Path(__file__).resolve().parent
 
-LONGEST_QUOTE = 60
-"""Characters of a wrong value that an error shows."""
+SHIPPED = Settings(pbx=(Pbx(name="pbx1"),))
+"""What default.yaml and production.yaml say: a tree of layers that says the same needs no validation."""
 
 
 class ConfigurationError(Exception):
@@ -112,49 +107,15 @@ def show(settings: Settings) -> str:
 
 
 def _shown(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return {name: _shown(getattr(value, name)) for name in type(value).model_fields}
-    if isinstance(value, SecretStr):
+    if isinstance(value, Section):
+        return {field.name: _shown(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Secret):
         return MASK
     if isinstance(value, tuple | list):
         return [_shown(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _shown(item) for key, item in value.items()}
     return str(value) if isinstance(value, Path) else value
-
-
-class _Layers(PydanticBaseSettingsSource):
-    """The one source that pydantic-settings is given: our layers, already laid over each other.
-
-    Its own sources cannot override one field of a list's item, and do not know in which line a value stands.
-    """
-
-    def __init__(self, settings: type[BaseSettings], tree: Tree) -> None:
-        super().__init__(settings)
-        self._values: dict[str, Any] = plain(tree)
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """A top key's value."""
-        return self._values.get(field_name), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        """All values, unknown keys included, so that they are refused."""
-        return self._values
-
-
-def _validate(tree: Tree) -> Settings:
-    """Raises: ValidationError: with an entry for each wrong key."""
-
-    class Sourced(BaseSettings, Settings):  # type: ignore[misc]  # of the two configurations ours wins
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (_Layers(settings_cls, tree),)
-
-    found = Sourced()
-    # Handed down the tree, pickled and compared, so it must be of the class that everybody knows.
-    return Settings.model_construct(**{name: getattr(found, name) for name in Settings.model_fields})
 
 
 def _read(
@@ -183,12 +144,44 @@ def _read(
     tree = overlay(tree, decided)
     _secret_files(tree, (), problems)
     _names(tree, problems)
-    try:
-        settings = _validate(tree)
-    except ValidationError as error:
-        problems.extend(_problem(tree, item["type"], item["loc"], item["msg"]) for item in error.errors())
-        return None, _once(problems)
-    return settings, _once(problems)
+    if _says(tree, SHIPPED):
+        return SHIPPED, _once(problems)
+    # pydantic-settings, and pydantic with it, cost more than all the rest of arimon-ctl's start.
+    from conf.validation import validate
+
+    settings, wrong = validate(tree)
+    return settings, _once([*problems, *wrong])
+
+
+def _says(tree: Tree, value: Any) -> bool:
+    """Whether a tree says of a value just what it is already, in the same types: then nothing of it need be checked.
+
+    What is not sure is a no: it costs a check, whose outcome is the same.
+    """
+    if isinstance(tree, Branch):
+        if not isinstance(value, Section):
+            return False
+        fields = dataclasses.fields(value)
+        return tree.items.keys() <= {field.name for field in fields} and all(
+            _says(tree.items[field.name], getattr(value, field.name))
+            if field.name in tree.items
+            else getattr(value, field.name) == _default(field)
+            for field in fields
+        )
+    if isinstance(tree, Row):
+        return (
+            isinstance(value, tuple)
+            and len(tree.items) == len(value)
+            and all(_says(below, item) for below, item in zip(tree.items, value, strict=True))
+        )
+    if isinstance(value, Path | Secret):
+        value = str(value) if isinstance(value, Path) else value.get_secret_value()
+    return type(tree.value) is type(value) and bool(tree.value == value)
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    """What a field is when nobody says anything; MISSING, which equals nothing else, if somebody must."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _once(problems: list[Problem]) -> list[Problem]:
@@ -203,7 +196,7 @@ def _environment(tree: Tree) -> str | None:
 
 
 def _may_be_null(path: tuple[str, ...]) -> bool:
-    return any(key.optional for key in keys.ALL.values() if tuple(step for step in key.path if step != "*") == path)
+    return any(key.optional for key in keys.every().values() if tuple(step for step in key.path if step != "*") == path)
 
 
 # Environment variables
@@ -261,7 +254,9 @@ def _resolve(tree: Tree, parts: tuple[str, ...]) -> tuple[str | int, ...] | _Unk
 
 
 def _suggest_variable(variable: str) -> str:
-    known = ["ARIMON_" + "__".join(step.upper() for step in key.path).replace("*", "0") for key in keys.ALL.values()]
+    import difflib  # here, because few starts have a mistake to explain
+
+    known = ["ARIMON_" + "__".join(step.upper() for step in path).replace("*", "0") for path in keys.every()]
     close = difflib.get_close_matches(variable, known, 1, 0.8)
     return f"Did you mean {close[0]}?" if close else "See docs/configuration.md for the keys, or unset it."
 
@@ -294,8 +289,10 @@ def _secret_files(tree: Tree, path: tuple[str | int, ...], problems: list[Proble
         return
     for name, value in list(tree.items.items()):
         _secret_files(value, (*path, name), problems)
+        if not name.endswith("_file"):
+            continue
         wanted = keys.at((*path, name.removesuffix("_file")))
-        if not name.endswith("_file") or wanted is None or not wanted.secret:
+        if wanted is None or not wanted.secret:
             continue
         if not isinstance(value, Leaf) or not isinstance(value.value, str):
             continue
@@ -359,57 +356,3 @@ def _host(settings: Settings) -> list[Problem]:
         elif not os.access(there, os.W_OK | os.X_OK):
             add(key, f"{there} cannot be written to", "Give it to arimon's user, or name another.")
     return problems
-
-
-# Pydantic's errors in our words
-
-
-def _problem(tree: Tree, kind: str, path: tuple[str | int, ...], said: str) -> Problem:
-    if path[-1:] == ("[key]",):
-        return _wrong_name(tree, path[:-1], said)
-    found = find(tree, path)
-    key = keys.at(path)
-    where = found.where
-    if kind == "extra_forbidden":
-        return Problem(dotted(path), "is no known key", where, _suggest_key(path))
-    expected = f"Expected: {key.type}." if key is not None else "Mend it."
-    if key is not None and key.meaning:
-        expected += f" {key.meaning}"
-    if kind == "missing":
-        return Problem(dotted(path), "is missing", where, f"Add it. {expected}")
-    if kind == "string_pattern_mismatch":
-        what = "does not look right"
-    elif key is not None and key.shape == "section" and kind in ("model_type", "dict_type"):
-        what = "must have keys of its own, each on a line below"
-    else:
-        what = re.sub(r"^Input should be ", "must be ", said.removeprefix("Value error, "))
-        what = what[:1].lower() + what[1:]
-    if isinstance(found, Leaf) and found.shown and not _may_be_secret(key, found.value):
-        quoted = repr(found.value)
-        what += f", not {quoted if len(quoted) <= LONGEST_QUOTE else quoted[:LONGEST_QUOTE] + '…'}"
-    if kind == "string_type" and isinstance(found, Leaf) and found.value is not None:
-        expected = f"Put it in quotes. {expected}"
-    return Problem(dotted(path), what, where, expected)
-
-
-def _wrong_name(tree: Tree, path: tuple[str | int, ...], said: str) -> Problem:
-    """A mapping has a key that it may not have."""
-    close = difflib.get_close_matches(str(path[-1]), re.findall(r"'([^']+)'", said), 1, 0.6)
-    expected = f"Did you mean {close[0]}?" if close else f"It s{said[1:].replace('Input s', 's')}."
-    return Problem(dotted(path), "is no name that may stand here", find(tree, path).where, expected)
-
-
-def _may_be_secret(key: keys.Key | None, value: Any) -> bool:
-    """Whether a value had better not be shown: of a secret, of a section (what stands there is misplaced), of a URL."""
-    return key is None or key.secret or key.shape != "scalar" or (isinstance(value, str) and "@" in value)
-
-
-def _suggest_key(path: tuple[str | int, ...]) -> str:
-    known = keys.below(path[:-1])
-    close = difflib.get_close_matches(str(path[-1]), known, 1, 0.6)
-    if close:
-        return f"Did you mean {close[0]}?"
-    elsewhere = [key.name for key in keys.ALL.values() if key.path[-1] == path[-1]]
-    if elsewhere:
-        return f"Remove it; {' and '.join(elsewhere[:3])} exist{'s' if len(elsewhere) == 1 else ''}."
-    return f"Remove it; the keys here are {', '.join(known)}." if known else "Remove it."

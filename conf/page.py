@@ -70,13 +70,13 @@ def page() -> str:
 
 
 def _sections() -> Iterator[str]:
-    top = [key for key in keys.ALL.values() if len(key.path) == 1 and key.shape == "scalar"]
+    top = [key for key in keys.every().values() if len(key.path) == 1 and key.shape == "scalar"]
     yield _table("At the top", "", top)
-    for key in keys.ALL.values():
-        below = [other for other in keys.ALL.values() if other.path[:-1] == key.path and other.shape != "section"]
+    for key in keys.every().values():
+        below = [other for other in keys.every().values() if other.path[:-1] == key.path and other.shape != "section"]
         if key.type == "list of sections":
             items = (*key.path, "*")
-            below = [other for other in keys.ALL.values() if other.path[:-1] == items and other.shape != "section"]
+            below = [other for other in keys.every().values() if other.path[:-1] == items and other.shape != "section"]
             yield _table(f"`{key.name}`, a list", key.meaning, below)
         elif key.shape == "section" and below:
             yield _table(f"`{key.name.replace('.*', '[]')}`", key.meaning, below)

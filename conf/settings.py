@@ -5,10 +5,12 @@ the description says otherwise.
 """
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from conf.rules import Rule
+from conf.secrets import Secret
 
 
 def _compiles(pattern: str) -> str:
@@ -19,44 +21,38 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
-Seconds = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-# `words` says what a pattern asks for, in errors and in docs/configuration.md.
-Name = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9_-]{1,64}$",
-        json_schema_extra={"words": "name of up to 64 letters, digits, `_` and `-`"},
-    ),
-]
+Seconds = Annotated[float, Rule(ge=0)]
+Positive = Annotated[float, Rule(gt=0)]
+Count = Annotated[int, Rule(ge=0)]
+Port = Annotated[int, Rule(ge=0, le=65535)]
+Name = Annotated[str, Rule(pattern=r"^[A-Za-z0-9_-]{1,64}$", words="name of up to 64 letters, digits, `_` and `-`")]
 AriUrl = Annotated[
     str,
-    Field(
+    Rule(
         pattern=r"^wss?://[^/@\s]+(/[^\s?#]*)?$",
-        json_schema_extra={"words": "`ws://HOST:PORT/ari` or `wss://HOST:PORT/ari`, without user and password"},
+        words="`ws://HOST:PORT/ari` or `wss://HOST:PORT/ari`, without user and password",
     ),
 ]
-UrlPath = Annotated[
-    str, Field(pattern=r"^/[A-Za-z0-9._~/-]*$", json_schema_extra={"words": "path that begins with `/`"})
-]
+UrlPath = Annotated[str, Rule(pattern=r"^/[A-Za-z0-9._~/-]*$", words="path that begins with `/`")]
 Dotted = Annotated[
     str,
-    Field(
-        pattern=r"^[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$",
-        json_schema_extra={"words": "letters, digits, `_` and `-`, with dots between"},
-    ),
+    Rule(pattern=r"^[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$", words="letters, digits, `_` and `-`, with dots between"),
 ]
-Regex = Annotated[str, AfterValidator(_compiles), Field(json_schema_extra={"words": "regular expression"})]
+Regex = Annotated[str, Rule(check=_compiles, words="regular expression")]
 
 
-class Section(BaseModel):
-    """A group of options: frozen, and an unknown key in it is an error. `conf.keys` reads what stands below each."""
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A group of options: frozen, and an unknown key in it is an error. `conf.keys` reads what stands below each.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Plain dataclasses, so that the defaults cost nothing but themselves. They trust what they are made with:
+    `conf.load` and `conf.validation` are where values are checked.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - pydantic's name for it; nobody changes it
 
 
+@dataclass(frozen=True, kw_only=True)
 class Application(Section):
     name: Name = "arimon"
     """Name of this installation in logs and process titles."""
@@ -64,6 +60,7 @@ class Application(Section):
     """Which of production.yaml and development.yaml is laid over default.yaml."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Control(Section):
     socket: Path = Path("/run/arimon/control.sock")
     """Unix socket that arimon-ctl speaks to; mode 0660."""
@@ -71,19 +68,20 @@ class Control(Section):
     """Group that may use the socket; None leaves the daemon's own group."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Retry(Section):
     minimum: Positive = 0.5
     """Upper bound of the second retry's delay, seconds (the first retry comes at once)."""
     maximum: Positive = 5.0
     """Upper bound of every delay, seconds. What is away costs an attempt; what is back and not noticed costs a gap."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def __post_init__(self) -> None:
+        """Raises: ValueError: the two do not fit together."""
         if self.minimum > self.maximum:
             raise ValueError("minimum is above maximum")
-        return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class Pbx(Section):
     name: Name
     """`server` in every message; names the branch of the tree."""
@@ -91,7 +89,7 @@ class Pbx(Section):
     """ARI's address, ws:// or wss://, without credentials."""
     username: str = "arimon"
     """ARI user (ari.conf); a read-only user is enough for watching."""
-    password: SecretStr = SecretStr("arimon")
+    password: Secret = Secret("arimon")  # noqa: RUF009 - it never changes
     """ARI password."""
     password_file: Path | None = None
     """File that holds the password (systemd credential, Docker secret); wins over `password`."""
@@ -107,9 +105,9 @@ class Pbx(Section):
     """Longest time for one REST request, seconds."""
     dead_after: Positive = 10.0
     """A link that gave no byte for this long, pings included, is dead, seconds."""
-    max_frame_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    max_frame_bytes: Annotated[int, Rule(ge=1024)] = 4 * 1024 * 1024
     """A larger WebSocket message closes the link."""
-    max_response_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    max_response_bytes: Annotated[int, Rule(ge=1024)] = 64 * 1024 * 1024
     """A larger REST answer is an error (10,000 channels are about 8 MB)."""
     retry: Retry = Retry()
     """Delays between attempts to connect."""
@@ -121,28 +119,30 @@ class Pbx(Section):
     """Regular expression: an endpoint whose channels start in a matching context is a trunk (if `trunks` is empty)."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Journal(Section):
     synchronous: Literal["normal", "full"] = "normal"
     """`normal`: the process's death loses nothing received, a power cut at most what the disk had not yet synced
     since the last checkpoint; `full`: a power cut loses nothing committed."""
-    segment_bytes: Annotated[int, Field(ge=65536)] = 64 * 1024 * 1024
+    segment_bytes: Annotated[int, Rule(ge=65536)] = 64 * 1024 * 1024
     """A segment file is closed and the next one begun at this size."""
-    max_bytes: Annotated[int, Field(ge=65536)] = 4 * 1024 * 1024 * 1024
+    max_bytes: Annotated[int, Rule(ge=65536)] = 4 * 1024 * 1024 * 1024
     """Oldest segments are unlinked above this size, once nothing needs them."""
     max_age: Positive = 7 * 86400.0
     """Segments older than this are unlinked, once nothing needs them, seconds."""
-    reserve_bytes: Annotated[int, Field(ge=65536)] = 64 * 1024 * 1024
+    reserve_bytes: Annotated[int, Rule(ge=65536)] = 64 * 1024 * 1024
     """Rows kept in memory while the disk refuses them; beyond it rows are lost, counted and told."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Switchboard(Section):
-    partitions: Annotated[int, Field(ge=1, le=64)] = 8
+    partitions: Annotated[int, Rule(ge=1, le=64)] = 8
     """Call supervisors in each Switchboard process."""
     slice_seconds: Positive = 0.05
     """Longest time spent on rows before the mailbox is looked at again, seconds."""
-    batch_rows: Annotated[int, Field(ge=1)] = 2000
+    batch_rows: Annotated[int, Rule(ge=1)] = 2000
     """Most journal rows in one transaction."""
-    snapshot_rows: Annotated[int, Field(ge=100)] = 5_000
+    snapshot_rows: Annotated[int, Rule(ge=100)] = 5_000
     """A snapshot is stored each time this many rows have been folded, with few calls oftener: after 20 rows for each
     active call, but 1000 at least. A restart folds up to about as many again, of which one CPU does some 14,000 a
     second. A snapshot costs 0.1 ms of CPU per active call."""
@@ -151,23 +151,25 @@ class Switchboard(Section):
     counts for two minutes at most. Streams that began before have their numbers from 1 again."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Bounds(Section):
     """How much of one call is kept, whatever the PBX sends. What overflows is counted and said."""
 
-    legs: Annotated[int, Field(ge=2)] = 1000
+    legs: Annotated[int, Rule(ge=2)] = 1000
     """Legs in the record of one call."""
-    segments: Annotated[int, Field(ge=1)] = 1000
+    segments: Annotated[int, Rule(ge=1)] = 1000
     """Segments in the record of one call."""
-    entries: Annotated[int, Field(ge=1)] = 500
+    entries: Annotated[int, Rule(ge=1)] = 500
     """Holds, transfers and recordings, each."""
-    dtmf: Annotated[int, Field(ge=0)] = 1000
+    dtmf: Annotated[int, Rule(ge=0)] = 1000
     """Digits kept in the record of one call."""
-    text: Annotated[int, Field(ge=16)] = 256
+    text: Annotated[int, Rule(ge=16)] = 256
     """Characters of any text taken from the PBX."""
-    pending: Annotated[int, Field(ge=1)] = 200
+    pending: Annotated[int, Rule(ge=1)] = 200
     """Events held back per channel until its call is known."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Call(Section):
     bounds: Bounds = Bounds()
     """Bounds of one call's state."""
@@ -177,6 +179,7 @@ class Call(Section):
     """Regular expression: digits that match within a call's run of digits are shown as `*`."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Rabbitmq(Section):
     host: str = "127.0.0.1"
     """Broker's host name or address."""
@@ -184,7 +187,7 @@ class Rabbitmq(Section):
     """Broker's AMQP port."""
     username: str = "guest"
     """AMQP user."""
-    password: SecretStr = SecretStr("guest")
+    password: Secret = Secret("guest")  # noqa: RUF009 - it never changes
     """AMQP password."""
     password_file: Path | None = None
     """File that holds the password; wins over `password`."""
@@ -198,7 +201,7 @@ class Rabbitmq(Section):
     """Speak AMQPS."""
     ca_file: Path | None = None
     """CA bundle for AMQPS; None uses the system's."""
-    heartbeat: Annotated[int, Field(ge=1, le=3600)] = 10
+    heartbeat: Annotated[int, Rule(ge=1, le=3600)] = 10
     """AMQP heartbeat, seconds."""
     connect_timeout: Positive = 5.0
     """Longest time for TCP, TLS and AMQP's handshake, seconds."""
@@ -206,12 +209,13 @@ class Rabbitmq(Section):
     """Delays between attempts to connect."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class FileSink(Section):
     path: Path | None = None
     """JSON Lines file; None is `messages.jsonl` in state_dir."""
-    max_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024 * 1024
+    max_bytes: Annotated[int, Rule(ge=1024)] = 256 * 1024 * 1024
     """The file is rotated at this size."""
-    keep: Annotated[int, Field(ge=1)] = 10
+    keep: Annotated[int, Rule(ge=1)] = 10
     """Rotated files kept beside it."""
     fsync: bool = False
     """Sync the file to the disk before messages count as confirmed: a power cut then loses none of them. Without it
@@ -242,28 +246,30 @@ Withholdable = Literal[
 """Every operation but `messages-withheld` itself and `monitoring-gap`: what could not be seen is always said."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Publisher(Section):
     sink: Literal["amqp", "file"] = "amqp"
     """Where messages go."""
     form: Literal["v3", "legacy", "both"] = "v3"
     """Which form of each message is made."""
-    window: Annotated[int, Field(ge=1, le=10_000)] = 100
+    window: Annotated[int, Rule(ge=1, le=10_000)] = 100
     """Streams with a message in flight at once, per owner of an outbox."""
     confirm_timeout: Positive = 30.0
     """A publish unconfirmed for this long counts as failed, and the connection is opened anew, seconds."""
     withhold_after: Annotated[
         dict[Withholdable, Positive],
-        Field(json_schema_extra={"words": "mapping of operations to numbers above 0"}),
-    ] = {}
+        Rule(words="mapping of operations to numbers above 0"),
+    ] = field(default_factory=dict)
     """Age policy, as `{ringing-call: 60.0}`: a message of this operation whose cause was received longer ago, when its
     turn comes, is not published; a `messages-withheld` says which were not. Empty publishes everything. seconds."""
-    parked_max: Annotated[int, Field(ge=1)] = 100_000
+    parked_max: Annotated[int, Rule(ge=1)] = 100_000
     """Unroutable messages parked, per owner of an outbox. Beyond it a stream waits at such a message, tried again every
     10 s."""
     file: FileSink = FileSink()
     """Options of the file sink."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Statsd(Section):
     enabled: bool = True
     """Send metrics to StatsD."""
@@ -277,6 +283,7 @@ class Statsd(Section):
     """Time between flushes, seconds."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class HealthCheck(Section):
     enabled: bool = True
     """Serve the health check."""
@@ -288,6 +295,7 @@ class HealthCheck(Section):
     """Path of the check."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class MetricsEndpoint(Section):
     enabled: bool = True
     """Serve metrics in Prometheus's text format."""
@@ -299,24 +307,25 @@ class MetricsEndpoint(Section):
     """Path of the metrics."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Monitoring(Section):
     health_check: HealthCheck = HealthCheck()
     """Health for load balancers and monitors."""
     metrics: MetricsEndpoint = MetricsEndpoint()
     """Metrics for Prometheus."""
 
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
+    def __post_init__(self) -> None:
+        """Raises: ValueError: the two would be at one place."""
         health, metrics = self.health_check, self.metrics
         if (health.host, health.port, health.path) == (metrics.host, metrics.port, metrics.path):
             raise ValueError("health_check and metrics have the same address and path")
-        return self
 
 
+@dataclass(frozen=True, kw_only=True)
 class Logging(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest level written."""
-    levels: dict[str, Literal["DEBUG", "INFO", "WARNING", "ERROR"]] = {}
+    levels: dict[str, Literal["DEBUG", "INFO", "WARNING", "ERROR"]] = field(default_factory=dict)
     """Level per logger name, as `wire.ari: DEBUG`."""
     format: Literal["json", "console", "auto"] = "auto"
     """`json` lines, `console` for people, or `auto`: console on a terminal, else json."""
@@ -324,13 +333,15 @@ class Logging(Section):
     """File to append to; None is standard error."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Recovery(Section):
     audit_interval: Positive = 60.0
     """Time between audits of the PBX's channels against ours, seconds."""
-    second_look: Annotated[float, Field(ge=2)] = 2.0
+    second_look: Annotated[float, Rule(ge=2)] = 2.0
     """Time between the two snapshots that must both lack a channel before it is ended by absence, seconds."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Supervision(Section):
     intensity: Count = 5
     """Restarts tolerated within `period` before a supervisor gives up."""
@@ -354,6 +365,7 @@ class Supervision(Section):
     """Time for the whole tree to drain and stop before everything is killed, seconds."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(Section):
     application: Application = Application()
     """This installation."""

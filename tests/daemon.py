@@ -20,6 +20,7 @@ import yaml
 
 from actors.call.replay import replay
 from conf.settings import Pbx, Settings
+from conf.validation import validated
 from wire.control.api import ControlError, Node
 from wire.control.client import ControlClient
 from wire.store.journal import JournalReader
@@ -109,7 +110,7 @@ class Daemon:
             content[key] = known | value if isinstance(known, dict) and isinstance(value, dict) else value
         self.config = folder / "arimon.yaml"
         self.config.write_text(yaml.safe_dump(content))
-        self.settings = Settings.model_validate(content)
+        self.settings = validated(Settings, content)
         self.client = ControlClient(self.socket)
         self.process: subprocess.Popen[bytes] | None = None
         self.module = "supervision.arimond"

@@ -12,6 +12,7 @@ from actors.call.inputs import Routed
 from actors.call.state import Call
 from actors.call_system import CallSystem, Poisoned
 from conf.settings import Settings
+from conf.validation import validated
 from supervision.reports import Context, ReportKind
 from tests.truth import recordings, run
 from wire.message import OutboundMessage
@@ -24,7 +25,7 @@ MOST_ROWS = 3000
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings.model_validate({"supervision": {"call_intensity": 20}})
+    return validated(Settings, {"supervision": {"call_intensity": 20}})
 
 
 @pytest.fixture
@@ -272,7 +273,7 @@ def test_a_call_that_used_up_its_budget_goes_on_with_its_next_input(
     monkeypatch: pytest.MonkeyPatch, story: list[Routed]
 ) -> None:
     """Given up by its supervisor, it is Poisoned like any other, keeps its state, and its next input finds an actor."""
-    system = CallSystem(SERVER, Settings.model_validate({"supervision": {"call_intensity": 1}}))
+    system = CallSystem(SERVER, validated(Settings, {"supervision": {"call_intensity": 1}}))
     undisturbed = taken(CallSystem(SERVER, Settings()), of("1.0", story))
     taken(system, of("2.0", story[:5]))
     messages = taken(system, of("1.0", story[:8]))
@@ -292,7 +293,7 @@ def test_a_call_that_used_up_its_budget_goes_on_with_its_next_input(
 
 def test_a_call_killed_more_often_than_its_budget_allows_still_has_an_actor(story: list[Routed]) -> None:
     """The census holds whatever an operator does: each active call has one actor, with a generation of its own."""
-    system = CallSystem(SERVER, Settings.model_validate({"supervision": {"call_intensity": 2}}))
+    system = CallSystem(SERVER, validated(Settings, {"supervision": {"call_intensity": 2}}))
     taken(system, of("1.0", story[:5]))
     state = system.states["1.0"]
     seen = [system.generation("1.0")]

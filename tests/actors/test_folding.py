@@ -4,6 +4,7 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from actors.call.envelope import rfc3339
 from actors.folding import Folding
 from conf.settings import Call as CallSettings
 from conf.settings import Settings, Switchboard
+from conf.validation import validated
 from tests.actors.site import TYPED, Fault, Log
 from tests.simulation.bugs import Bug
 from tests.simulation.calls import PlainCalls
@@ -41,12 +43,13 @@ class Bench:
         self.disk = disk
         self.log = Log()
         self.began_ms = self.now_ms = 5_000
-        self.settings = Settings.model_validate(
+        self.settings = validated(
+            Settings,
             {
                 "pbx": [{"name": "pbx1"}],
                 "journal": {"segment_bytes": 65536, "synchronous": synchronous},
                 "switchboard": {"snapshot_rows": 100},
-            }
+            },
         )
         self.begin_journal()
         self.frames = [] if recording is None else list(recordings.frames(recording))
@@ -158,7 +161,7 @@ def test_a_restart_changes_nothing(bench: Bench, tmp_path: Path, at: int) -> Non
 def test_with_few_calls_a_snapshot_comes_early(bench: Bench) -> None:
     """Whatever `snapshot_rows` allows: it is cheap then, and a restart need not fold 5,000 rows again."""
     bench.die()
-    bench.settings = bench.settings.model_copy(update={"switchboard": Switchboard(snapshot_rows=5_000)})
+    bench.settings = replace(bench.settings, switchboard=Switchboard(snapshot_rows=5_000))
     bench.begin()
     while bench.journal.health().last_n < 1_100:
         bench.append(bench.frames)
@@ -177,7 +180,7 @@ def test_another_configuration_is_told_and_holds_for_new_calls(bench: Bench) -> 
     while bench.folding.snapshot():
         pass
     bench.die()
-    bench.settings = bench.settings.model_copy(update={"call": CallSettings(mask_dtmf=True)})
+    bench.settings = replace(bench.settings, call=CallSettings(mask_dtmf=True))
     bench.begin()
     assert bench.log.told == ["switchboard.configuration_changed"]
     bench.append(bench.frames)
@@ -200,9 +203,7 @@ def test_a_lost_ledger_is_made_good_whatever_the_clock_says(bench: Bench, tmp_pa
 
 def test_a_journal_longer_than_the_window_is_folded_again_in_part(bench: Bench, tmp_path: Path) -> None:
     """And the log says from where."""
-    bench.settings = bench.settings.model_copy(
-        update={"switchboard": bench.settings.switchboard.model_copy(update={"rebuild_window": 0.01})}
-    )
+    bench.settings = replace(bench.settings, switchboard=replace(bench.settings.switchboard, rebuild_window=0.01))
     bench.begin_without_ledger()
     assert bench.folding.position is not None
     assert bench.folding.position.n == len(bench.frames) - 11
@@ -211,9 +212,7 @@ def test_a_journal_longer_than_the_window_is_folded_again_in_part(bench: Bench, 
 
 def test_what_was_folded_again_in_part_is_so_after_the_next_death(bench: Bench) -> None:
     """Not in whole, which would make other states than those that were published from."""
-    bench.settings = bench.settings.model_copy(
-        update={"switchboard": bench.settings.switchboard.model_copy(update={"rebuild_window": 0.06})}
-    )
+    bench.settings = replace(bench.settings, switchboard=replace(bench.settings.switchboard, rebuild_window=0.06))
     bench.begin_without_ledger()
     bench.fold(20)
     assert bench.calls.states

@@ -13,6 +13,7 @@ from actors.inspector import Inspector
 from actors.messages import Vitals
 from actors.reports import Reports
 from conf.settings import Settings
+from conf.validation import validated
 from supervision.messages import Identity, Place
 from wire.control import api
 
@@ -39,7 +40,7 @@ class Monitor:
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings.model_validate({"pbx": [{"name": "pbx1"}]})
+    return validated(Settings, {"pbx": [{"name": "pbx1"}]})
 
 
 def body(form: Form, call_id: str, sequence: int, operation: str) -> str:

@@ -12,6 +12,7 @@ from actors.call.host import Folded
 from actors.call.inputs import CallInput, ChannelJoined, Routed
 from actors.call.state import Call
 from conf.settings import Settings
+from conf.validation import validated
 from tests.actors.site import FRAMES, SERVER, TYPED, Fault, Site
 from wire.store.errors import StoreUnusable
 from wire.store.row import Kind, Row
@@ -463,6 +464,6 @@ def test_masks_apply_to_what_is_amended(site: Site, conf: dict[str, object], dig
     decoded = decoding.decode(Row(1, 1, Kind.FRAME, FRAMES[TYPED[0] - 1]))
     assert isinstance(decoded, ChannelDtmfReceived)
     routed = Routed("1.1", CallInput(7, 5, decoded._replace(digit="5")))
-    settings = Settings.model_validate({"call": conf})
+    settings = validated(Settings, {"call": conf})
     [message] = redrive.amendment([routed], 8, Row(9, 9, Kind.OPERATOR, b""), SERVER, settings)
     assert orjson.loads(message.body)["data"]["amends"]["events"][0]["digit"] == digit

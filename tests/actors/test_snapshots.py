@@ -12,6 +12,7 @@ from actors.call.state import Call
 from actors.call.world import World, step
 from actors.snapshots import CODEC, Taken, configuration_hash
 from conf.settings import Settings
+from conf.validation import validated
 from tests.truth import recordings
 from wire.store.errors import CodecError
 from wire.store.ledger import Ledger
@@ -94,11 +95,11 @@ def test_a_snapshot_without_a_world_is_refused(ledger: Ledger) -> None:
         read(ledger)
 
 
-def test_the_configuration_has_another_name_if_rows_fold_otherwise(settings: Settings) -> None:
+def test_the_configuration_has_another_name_if_rows_fold_otherwise() -> None:
     """What decides nothing about a call, or about another PBX's, changes nothing."""
 
     def named(**changed: object) -> str:
-        return configuration_hash(Settings.model_validate(settings.model_dump() | changed), SERVER)
+        return configuration_hash(validated(Settings, changed), SERVER)
 
     before = named()
     pbx = {"name": SERVER, "trunks": ["PJSIP/trunk"]}

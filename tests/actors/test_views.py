@@ -7,11 +7,12 @@ import pytest
 from actors.messages import Vitals
 from actors.views import LAG_LIMIT, AllVitals, health, status, tree_node
 from conf.settings import Settings
+from conf.validation import validated
 from supervision.messages import Identity, Place
 from wire.control.api import Unanswered
 from wire.metrics.registry import Snapshot
 
-SETTINGS = Settings.model_validate({"pbx": [{"name": "pbx1"}, {"name": "pbx2"}]})
+SETTINGS = validated(Settings, {"pbx": [{"name": "pbx1"}, {"name": "pbx2"}]})
 
 CONNECTION = {
     "link": {"name": "connected", "since_ms": 5, "attempt": 0, "detail": ""},

@@ -24,6 +24,7 @@ import aio_pika
 import aiormq
 
 from conf.settings import Settings
+from conf.validation import validated
 from tests.rabbitmq import RabbitMQ, Vhost
 from wire.amqp.link import AmqpSink
 from wire.file_sink import FileSink
@@ -204,7 +205,7 @@ def main() -> None:
     try:
         broker.start()
         vhost = broker.vhost()
-        settings = Settings.model_validate({"rabbitmq": {"port": broker.port, "vhost": vhost.name}})
+        settings = validated(Settings, {"rabbitmq": {"port": broker.port, "vhost": vhost.name}})
         for window in windows:
             count = options.messages // 10 if window == 1 else options.messages
             runs: dict[str, Callable[[], Coroutine[None, None, Result]]] = {
@@ -221,7 +222,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="arimon-bench-") as folder:
             for fsync in (False, True):
                 file = {"path": Path(folder) / f"messages{fsync}.jsonl", "fsync": fsync}
-                settings = Settings.model_validate({"publisher": {"sink": "file", "file": file}})
+                settings = validated(Settings, {"publisher": {"sink": "file", "file": file}})
                 count = options.messages // 10 if window == 1 else options.messages
                 result = asyncio.run(sink_run(FileSink, settings, count, window, body))
                 show("file+fsync" if fsync else "file", window, result)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conf.settings import Journal
+from conf.validation import validated
 from wire.message import OutboundMessage
 from wire.store.journal import JournalReader, JournalWriter
 from wire.store.ledger import Ledger
@@ -78,7 +79,7 @@ def journal(where: Path, rows: int, rate: float | None, synchronous: str, beside
         done[0] = n
 
     directory = Path(tempfile.mkdtemp(dir=where))
-    settings = Journal.model_validate({"synchronous": synchronous})
+    settings = validated(Journal, {"synchronous": synchronous})
     writer = JournalWriter(directory, settings, committed)
     writer.start()
     with busy(beside):

@@ -3,6 +3,7 @@
 import random
 
 from conf.settings import Settings
+from conf.validation import validated
 from tests.simulation.places import PBX
 from wire.store.offer import Limits
 
@@ -17,7 +18,8 @@ def settings(luck: random.Random, keep: int) -> Settings:
         luck: chooses among them.
         keep: how much journal is kept that nobody needs, bytes.
     """
-    return Settings.model_validate(
+    return validated(
+        Settings,
         {
             "pbx": [
                 {
@@ -38,7 +40,7 @@ def settings(luck: random.Random, keep: int) -> Settings:
             "rabbitmq": {"retry": {"minimum": 0.1, "maximum": 1.0}},
             "publisher": {"confirm_timeout": 3.0},
             "recovery": {"audit_interval": luck.choice((5.0, 20.0)), "second_look": 2.0},
-        }
+        },
     )
 
 

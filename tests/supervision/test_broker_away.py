@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from conf.settings import Settings
+from conf.validation import validated
 from supervision import tree
 from tests.supervision.stage import Stage, moves, reports
 from wire.amqp.session import Dial, Lost, Policy, Session, Start, Step, Tick, transition
@@ -28,7 +29,7 @@ POLICY = Policy(
 @pytest.mark.parametrize("how", ["refuses", "swallows"])
 def test_ten_minutes_without_a_broker_cost_no_restart(how: str) -> None:
     """Every attempt fails, by refusal or by silence; Publisher answers its probes, and nobody is started anew."""
-    settings = Settings.model_validate({"pbx": [{"name": "pbx1", "url": "ws://127.0.0.1:8088/ari"}]})
+    settings = validated(Settings, {"pbx": [{"name": "pbx1", "url": "ws://127.0.0.1:8088/ari"}]})
     stage = Stage(tree.root(settings))
     assert moves(stage.log) == ["start publisher", "start recovery", "start monitor", "start pbx/pbx1"]
     random = Random(7)

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from conf.settings import Settings
+from conf.validation import validated
 from wire.file_sink import FileSink
 from wire.message import OutboundMessage
 from wire.sink import Outcome, Phase, SinkState, Verdict
@@ -80,11 +81,12 @@ async def start(path: Path) -> AsyncIterator[Start]:
     started: list[Running] = []
 
     async def make(**options: object) -> Running:
-        settings = Settings.model_validate(
+        settings = validated(
+            Settings,
             {
                 "publisher": {"sink": "file", "file": {"path": path, **options}},
                 "rabbitmq": {"retry": {"minimum": 0.01, "maximum": 0.05}},
-            }
+            },
         )
         started.append(Running(settings))
         return started[-1]

@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def test_an_exception_comes_with_its_traceback(file: Path, lines: Lines) -> None
 def test_secrets_are_masked_by_key_and_by_value(file: Path, lines: Lines) -> None:
     """By the name of the key at any depth, by value in any text, in URLs, keys, exceptions and libraries' records."""
     settings = load(environ={"ARI_PASSWORD": HUNTER})
-    log.setup(settings.model_copy(update={"logging": Logging(file=file)}), role="x")
+    log.setup(replace(settings, logging=Logging(file=file)), role="x")
     log.take_over_stdlib_logging()
     logger = log.get("a")
     header = base64.b64encode(f"arimon:{HUNTER}".encode()).decode()

@@ -9,8 +9,8 @@ Options that every command takes, before or after its name: --json, --socket, --
 else the one of the configuration file given, else $ARIMON_CONTROL__SOCKET, else /run/arimon/control.sock.
 
 Results go to standard output, everything else to standard error. The exit code says whose fault it was (`EXITS`);
-there is never a traceback. It starts fast: rich, pydantic, the client and the call model are imported by the commands
-that use them, thespian by none.
+there is never a traceback. It starts fast: rich, the client, the configuration and the call model are imported by the
+commands that use them, pydantic only where something is configured, thespian by none.
 """
 
 import gc

@@ -13,11 +13,12 @@ from actors.call.state import Call
 from actors.call_system import CallSystem
 from actors.inspection import call_state
 from conf.settings import Settings
+from conf.validation import validated
 from supervision.reports import ReportKind
 from tests.truth import run
 
 RECORDING = "07_dtmf_during_call"
-MASKED = Settings.model_validate({"call": {"mask_dtmf": True}})
+MASKED = validated(Settings, {"call": {"mask_dtmf": True}})
 
 
 def typed(inputs: list[Routed]) -> list[int]:
@@ -31,7 +32,7 @@ def typed(inputs: list[Routed]) -> list[int]:
 )
 def test_digits_are_shown_as_in_messages(conf: dict[str, object], kept: str, digit: str) -> None:
     """Those of the state by its whole run of digits, that of an input as the last of the run."""
-    settings = Settings.model_validate({"call": conf})
+    settings = validated(Settings, {"call": conf})
     inputs = run.routed(RECORDING, settings)
     routed = inputs[typed(inputs)[0]]
     body = routed.input.body
@@ -99,7 +100,7 @@ def problem() -> Exception:
 @pytest.mark.parametrize("conf", [{"mask_dtmf": True}, {"mask_dtmf_pattern": "^.2"}])
 def test_no_digit_in_the_words_of_an_exception(problem: Exception, conf: dict[str, object]) -> None:
     """Neither in its own nor in those of what it came from; where it happened is told."""
-    settings = Settings.model_validate({"call": conf})
+    settings = validated(Settings, {"call": conf})
     told = traceback_shown(problem, settings)
     assert words_shown(repr(problem), settings) == "KeyError('*')"
     assert "KeyError: '*'" in told

@@ -9,6 +9,7 @@ import aio_pika
 import pytest
 
 from conf.settings import Settings
+from conf.validation import validated
 from tests.rabbitmq import Vhost
 from wire.amqp.link import AmqpSink
 from wire.message import OutboundMessage
@@ -139,8 +140,8 @@ def settings(vhost: Vhost) -> Callable[..., Settings]:
             "connect_timeout": 2.0,
             **changes,
         }
-        return Settings.model_validate(
-            {"rabbitmq": rabbitmq, "publisher": {"confirm_timeout": confirm_timeout, "form": form}}
+        return validated(
+            Settings, {"rabbitmq": rabbitmq, "publisher": {"confirm_timeout": confirm_timeout, "form": form}}
         )
 
     return make

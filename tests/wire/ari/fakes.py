@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from conf.settings import Pbx, Retry
+from conf.validation import validated
 from wire.ari.client import AriLink
 
 LIMIT = 10.0
@@ -130,7 +131,7 @@ def settings(port: int, **options: Any) -> Pbx:
     """A PBX's settings for tests: quick, on the loopback address."""
     options.setdefault("url", f"ws://127.0.0.1:{port}/ari")
     options.setdefault("retry", Retry(minimum=0.01, maximum=0.05))
-    return Pbx.model_validate({"name": "pbx1", "password": PASSWORD, **options})
+    return validated(Pbx, {"name": "pbx1", "password": PASSWORD, **options})
 
 
 class Proxy:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from conf.secrets import Secret
 from conf.settings import Pbx
 from wire.ari.access import MAX_SECRET_BYTES, access
 from wire.ari.errors import AriDenied, Fault
@@ -18,7 +19,7 @@ def test_addresses() -> None:
 
 def test_repr_hides_the_credentials() -> None:
     """An Access may be in a traceback's locals or a log."""
-    shown = repr(access(Pbx(name="p", password="hidden")))  # type: ignore[arg-type]
+    shown = repr(access(Pbx(name="p", password=Secret("hidden"))))
     assert "Authorization" not in shown
     assert "Basic" not in shown
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conf.settings import Journal
+from conf.validation import validated
 from wire.message import OutboundMessage
 from wire.store import outbox
 from wire.store.journal import JournalReader, JournalWriter
@@ -38,14 +39,15 @@ class Harness:
         boot_id: str | None = "boot 1",
         start: bool = True,
     ) -> JournalWriter:
-        settings = Journal.model_validate(
+        settings = validated(
+            Journal,
             {
                 "segment_bytes": segment_bytes,
                 "reserve_bytes": reserve_bytes,
                 "max_bytes": max_bytes,
                 "max_age": max_age,
                 "synchronous": synchronous,
-            }
+            },
         )
         writer = JournalWriter(
             self.directory,
