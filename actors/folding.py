@@ -82,6 +82,9 @@ class Folding:
         """Streams that have ended, whose calls are over also for the last complete snapshot."""
         self.position: Position | None = None
         """The checkpoint: up to here all is done and committed."""
+        self.made_good_in_part = False
+        """The ledger is new, and the journal did not reach back to its beginning: what came of earlier rows, and no
+        broker had yet, is gone."""
 
     @property
     def watch(self) -> Watch:
@@ -117,8 +120,11 @@ class Folding:
         if checkpoint is None:
             # A new ledger, perhaps in place of a lost one: then this publishes again, under the same ids.
             self.position = yield from self._reader.rewound(int(self._options.rebuild_window * 1000))
-            if self.position is not None:
+            self.made_good_in_part = self.position is not None or self._reader.is_cut()
+            if self.made_good_in_part:
                 self._log.error("switchboard.rebuilt_in_part", position=str(self.position))
+            if self.position is not None:
+                self._miss_before(self.position)
                 # A refold without a snapshot would begin with the oldest row, and come to other states.
                 yield from self._keep()
         else:
@@ -128,6 +134,12 @@ class Folding:
             self._standing.batch, self._uncommitted = Batch(), False
             self._agree(self._resume_all())
         self._standing.muted = False
+
+    def _miss_before(self, position: Position) -> None:
+        """Rows up to here were folded, and are not any more: a gap, from the oldest that the journal has."""
+        began_ms, batch = self._reader.began_ms(), self._reader.read(position, 1, _READ_BYTES)
+        latest_ms = self._clock() if batch is None else batch.rows[0].at_ms
+        self._standing.miss(position.n, latest_ms if began_ms is None else min(began_ms, latest_ms), latest_ms)
 
     def _load_snapshot(self) -> Generator[None, None, Position | None]:
         stored, standing = self._ledger.snapshots, self._standing

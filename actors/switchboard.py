@@ -152,6 +152,7 @@ class SwitchboardActor(ProcessActor):
             "partitions": self._calls.partition_sizes(),
             "call_restarts": self._calls.restarts,
             "restoring": self._folding.restoring,
+            "made_good_in_part": self._folding.made_good_in_part,
             "disk": self._refused,
         }
 
@@ -204,6 +205,7 @@ class SwitchboardActor(ProcessActor):
                 yield False
         self._started_at_last()
         self._disk_works()
+        self.metrics.counter(names.LEDGERS_IN_PART).add(self._folding.made_good_in_part)
         self._look_at_publisher()
         self._measure_slowly()
         while True:

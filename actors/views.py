@@ -85,6 +85,11 @@ def _switchboard_problems(place: Place, details: dict[str, Any]) -> list[str]:
         problems.append(f"{place}: the disk refuses, rows wait in the journal: {details['disk']}")
     if details["restoring"]:
         problems.append(f"{place}: comes back to its checkpoint; rows are folded again, new ones wait in the journal")
+    if details["made_good_in_part"]:
+        problems.append(
+            f"{place}: its database was lost, and made good from a part of the journal only: what was not confirmed of"
+            " earlier rows is gone"
+        )
     if details["lag_seconds"] > LAG_LIMIT:
         problems.append(f"{place}: {details['lag_rows']} rows behind, for {details['lag_seconds']:.0f} s")
     if details["quarantined"]:

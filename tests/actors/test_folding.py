@@ -22,6 +22,7 @@ from tests.simulation.bugs import Bug
 from tests.simulation.calls import PlainCalls
 from tests.simulation.disk import Disk, installed
 from tests.simulation.journal import DrivenJournal
+from tests.telling import look
 from tests.truth import recordings, run
 from wire.message import OutboundMessage
 from wire.store.errors import StoreDamaged, StoreUnusable
@@ -202,11 +203,36 @@ def test_a_lost_ledger_is_made_good_whatever_the_clock_says(bench: Bench, tmp_pa
 
 
 def test_a_journal_longer_than_the_window_is_folded_again_in_part(bench: Bench, tmp_path: Path) -> None:
-    """And the log says from where."""
+    """And the log says from where; health says so, and a gap covers what was not folded again."""
     bench.settings = replace(bench.settings, switchboard=replace(bench.settings.switchboard, rebuild_window=0.01))
     bench.begin_without_ledger()
     assert bench.folding.position is not None
     assert bench.folding.position.n == len(bench.frames) - 11
+    assert bench.log.told == ["switchboard.rebuilt_in_part"]
+    assert bench.folding.made_good_in_part
+    gap = bench.folding.watch.gap
+    assert gap is not None
+    assert (gap.reason, gap.to_ms) == ("journal-lost", None)
+    assert gap.from_ms is not None
+    assert gap.from_ms <= 1_000 + bench.folding.position.n
+    for at_ms in (10_000, 13_000):
+        bench.row(Kind.SNAPSHOT, at_ms, look(at_ms, []))
+    bench.fold()
+    told = [orjson.loads(message.body) for message in bench.published() if message.operation == "monitoring-gap"]
+    assert [(one["data"]["from"], one["data"]["reason"]) for one in told] == [(rfc3339(gap.from_ms), "journal-lost")]
+
+
+def test_a_journal_that_was_cut_makes_a_lost_ledger_good_in_part(bench: Bench) -> None:
+    """Though all that it has is folded again; with all of it, the ledger is made good in whole."""
+    bench.append(bench.frames)
+    bench.begin_without_ledger()
+    assert not bench.folding.made_good_in_part
+    oldest, *others = list_segments(bench.folder / "journal")[0]
+    assert others
+    oldest.path.unlink()
+    bench.begin_without_ledger()
+    assert bench.folding.made_good_in_part
+    assert bench.folding.position is None
     assert bench.log.told == ["switchboard.rebuilt_in_part"]
 
 

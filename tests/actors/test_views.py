@@ -30,6 +30,7 @@ SWITCHBOARD = {
     "disk": None,
     "held_up": 0,
     "restoring": False,
+    "made_good_in_part": False,
 }
 PUBLISHER = {"state": {"phase": "connected", "reason": "", "attempt": 0}, "confirmed": 7}
 
@@ -135,6 +136,11 @@ def test_before_anybody_has_reported_everything_is_unknown() -> None:
         (
             {"switchboard": SWITCHBOARD | {"restoring": True}},
             "pbx/pbx1/switchboard: comes back to its checkpoint; rows are folded again, new ones wait in the journal",
+        ),
+        (
+            {"switchboard": SWITCHBOARD | {"made_good_in_part": True}},
+            "pbx/pbx1/switchboard: its database was lost, and made good from a part of the journal only: what was not"
+            " confirmed of earlier rows is gone",
         ),
         ({"switchboard": SWITCHBOARD | {"quarantined": 2}}, "pbx/pbx1/switchboard: 2 rows in quarantine"),
         (

@@ -116,6 +116,13 @@ MESSAGES_WITHHELD = Metric(
     ("operation",),
     "switchboard",
 )
+LEDGERS_IN_PART = Metric(
+    "ledgers_in_part",
+    "counter",
+    "databases",
+    "Lost Switchboard databases made good from a part of the journal only: what was unconfirmed before is gone",
+    role="switchboard",
+)
 
 # Publisher
 MESSAGES_PUBLISHED = Metric(

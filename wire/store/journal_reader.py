@@ -148,6 +148,12 @@ class JournalReader:
         self._look()
         return self._segments[0].begun_ms if self._segments else None
 
+    def is_cut(self) -> bool:
+        """Whether rows that nobody needed any more were cut off, or are gone with their segments."""
+        self._look()
+        segments = (*self._segments, *self._aside)
+        return bool(segments) and min(segment.ordinal for segment in segments) > 1
+
     def uuid(self) -> str | None:
         """The newest journal's name; None if there is none."""
         self._look()

@@ -202,6 +202,15 @@ def test_a_missing_segment_is_told(journal: "Harness") -> None:
     assert (told["rows"], told["reason"], told["to_ms"]) == (following - first, "rows are missing", 1000 + following)
 
 
+def test_a_journal_without_its_beginning_is_cut(journal: "Harness") -> None:
+    """One that does not exist, or whose first segment is there, is not."""
+    assert not journal.reader().is_cut()
+    fill(journal, 300, segment_bytes=65536)
+    assert not journal.reader().is_cut()
+    journal.segments()[0].unlink()
+    assert journal.reader().is_cut()
+
+
 def test_reading_an_unlinked_beginning(journal: "Harness") -> None:
     """Without a position reading begins with the oldest row that is kept."""
     fill(journal, 500)
