@@ -69,19 +69,16 @@ VARIABLES = frozenset(
 
 _OF_INTEREST = {one.encode(): one for one in VARIABLES}
 
-# How Asterisk begins a ChannelVarset and ends every event. In a recording, "t" and "event" go before it.
-_VARIABLE = b'{"variable":"'
-_VALUE = b'","value":"'
-_VARSET = b'","type":"ChannelVarset","timestamp":"'
-_TIME_LENGTH = len("2026-11-22T08:52:45.516+0530")
-_CHANNEL = b'","channel":'
-_BEFORE = 48
-"""Bytes within which it has begun."""
+_VARSET = re.compile(
+    rb'(?:\{[^{]{0,40}+)?\{"variable":"([^"]*)","value":"([^"]*)","type":"ChannelVarset","timestamp":"([^"]{28})","channel":'
+)
+"""How Asterisk begins a ChannelVarset: variable, value and time. In a recording, "t" and "event" go before it."""
 _ASTERISK = b',"asterisk_id":"'
 _APPLICATION = b',"application":"'
 _LAST = -96
 """Bytes, from the end, within which the name of the application stands."""
 _ENDS = (b'"}', b'"}}', b'"}\n', b'"}}\n')
+"""How Asterisk ends every event, and a recording its line."""
 
 IRRELEVANT = frozenset(
     {
@@ -387,6 +384,9 @@ def interpret(frame: object, at_ms: int) -> Event | None:
         raise DecodeError("wrong-shape", f"{kind}: {type(error).__name__} {error}") from None
 
 
+_varset_form = _VARSET.match
+
+
 def glance(raw: bytes) -> Event | Literal[False] | None:
     """Read a ChannelVarset by its form: what is not of interest by its first bytes and its last, the rest without
     reading the channel again, if it was written in the same words before.
@@ -398,31 +398,18 @@ def glance(raw: bytes) -> Event | Literal[False] | None:
     Returns:
         The event; None if the model has no use for the frame; False if it has to be decoded.
     """
-    name = raw.find(_VARIABLE, 0, _BEFORE) + len(_VARIABLE)
-    if name < len(_VARIABLE):
+    form = _varset_form(raw)
+    if form is None or raw.find(_APPLICATION, _LAST) < 0 or not raw.endswith(_ENDS) or not raw.isascii():
         return False
-    end = raw.find(b'"', name)
-    value = end + len(_VALUE)
-    close = raw.find(b'"', value)
-    if not (
-        raw.startswith(_VALUE, end)
-        and raw.startswith(_VARSET, close)
-        and raw.find(_APPLICATION, _LAST) > 0
-        and raw.endswith(_ENDS)
-        and raw.isascii()
-    ):
-        return False
-    variable = _OF_INTEREST.get(raw[name:end])
+    variable = _OF_INTEREST.get(form[1])
     if variable is None:
         return None
-    text = raw[value:close].decode()
-    time = close + len(_VARSET)
-    channel = time + _TIME_LENGTH + len(_CHANNEL)
-    if "\\" in text or not text.isprintable() or not raw.startswith(_CHANNEL, time + _TIME_LENGTH):
+    text = form[2].decode()
+    if "\\" in text or not text.isprintable():
         return False
     try:
-        at_ms = milliseconds(raw[time : time + _TIME_LENGTH].decode())
-        shown = _written(raw[channel : raw.rfind(_ASTERISK)])
+        at_ms = milliseconds(form[3].decode())
+        shown = _written(raw[form.end() : raw.rfind(_ASTERISK)])
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
     return _is_set(at_ms, shown, variable, text)
