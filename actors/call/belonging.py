@@ -61,6 +61,8 @@ class Belonging:
         "recovered",
         "reports",
         "routed",
+        "same",
+        "same_ms",
         "state",
     )
 
@@ -84,12 +86,15 @@ class Belonging:
             segments,
             self.recent,
         ) = state
+        self.same: Channel | None = None
+        """The last event, if all that it said is that this channel is as it was; and its time."""
+        self.same_ms = 0
         self.bounds = bounds
         self.fold = Fold(segments, bounds.segments)
         self.state = state
 
     def begin(self, event: Event, n: int, recovered: bool) -> None:
-        self.state = None
+        self.state = self.same = None
         self.event = event
         self.at = event.at_ms
         self.n = n

@@ -35,6 +35,7 @@ Source: the behaviour of Asterisk 22's main/cdr.c, and `ari/truth.md`.
 """
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from actors.call.chain import (
@@ -454,6 +455,11 @@ class _Leads(dict[str | None, bool]):
 _new: Callable[..., Any] = tuple.__new__
 """Makes a named tuple of its fields at half the cost of calling its class."""
 
+_seen = itemgetter(
+    *map(Channel._fields.index, ("state", "app", "exten", "priority", "context", "number", "creationtime"))
+)
+"""What the segments see of a channel; twice as fast as one field after the other."""
+
 
 def unchanged(track: Track, channel: Channel, now: int) -> Track | None:
     """Show a channel as it is now, if that changes nothing but the time: most snapshots are of this kind.
@@ -466,21 +472,11 @@ def unchanged(track: Track, channel: Channel, now: int) -> Track | None:
     Returns:
         The track after it; None if there is more to it, and a `Fold` must do it.
     """
-    shown = track.shown
-    if (
-        shown.state != channel.state
-        or shown.app != channel.app
-        or shown.exten != channel.exten
-        or shown.priority != channel.priority
-        or shown.context != channel.context
-        or shown.number != channel.number
-        or shown.creationtime != channel.creationtime
-    ):
+    if _seen(track.shown) != _seen(channel):
         return None
-    created, last, _, cause, dialled, originated, survived, rooted, blind, records = track
-    if channel.state == "Up" and records[-1].answer is None:
+    if channel.state == "Up" and track.records[-1].answer is None:
         return None  # it may be answered only now
-    if last == now:
+    if track.last == now:
         return track
-    later: Track = _new(Track, (created, now, shown, cause, dialled, originated, survived, rooted, blind, records))
+    later: Track = _new(Track, (track.created, now) + track[2:])  # noqa: RUF005  # a third faster than with a star
     return later
