@@ -106,6 +106,7 @@ class Belonging:
     def end(self) -> None:
         if len(self.gone) > REMEMBERED:
             self.gone, self.gone_before = Shelf(), self.gone
+            self.fold.done()  # nobody may ask for a state for a long time, and the dead are gathered until then
             self.wait_no_longer()
             self.bridges = Shelf({bridge: call for bridge, call in self.bridges.items() if call in self.calls})
             self.recordings = Shelf({name: call for name, call in self.recordings.items() if call in self.calls})

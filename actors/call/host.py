@@ -7,11 +7,11 @@ An input at which `fold` raises is a bug of ours. Since everything is pure, it w
 state that it had before, calls `degrade` on it, has the row quarantined, and goes on with the next.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from actors.call.account import over
-from actors.call.effects import Ended, Publish, Unexpected
+from actors.call.effects import Effect, Ended, Publish, Unexpected
 from actors.call.envelope import FORMS, envelope
 from actors.call.inputs import CallInput, ChannelEnded, ChannelMoved, Routed
 from actors.call.state import Call
@@ -57,6 +57,24 @@ def fold(call: Call | None, routed: Routed, server: str, settings: Settings) -> 
     if not effects:
         quiet: Folded = _new(Folded, (after, (), (), False))
         return quiet
+    folded: Folded = _new(Folded, (after, *spoken(effects, routed, server, settings)))
+    return folded
+
+
+def spoken(
+    effects: Sequence[Effect], routed: Routed, server: str, settings: Settings
+) -> tuple[tuple[OutboundMessage, ...], tuple[Unexpected, ...], bool]:
+    """Make of a call's effects what its host does with them.
+
+    Args:
+        effects: the effects.
+        routed: the input that had them.
+        server: the PBX's name in conf.
+        settings: what is configured.
+
+    Returns:
+        The last three of `Folded`.
+    """
     row_ms = routed.input.at_ms
     call_id = routed.call_id
     stream = f"call:{call_id}"
@@ -87,8 +105,7 @@ def fold(call: Call | None, routed: Routed, server: str, settings: Settings) -> 
         else:
             assert isinstance(effect, Ended)
             ended = True
-    folded: Folded = _new(Folded, (after, tuple(messages), tuple(unexpected), ended))
-    return folded
+    return tuple(messages), tuple(unexpected), ended
 
 
 _new: Callable[..., Any] = tuple.__new__

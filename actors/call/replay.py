@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import orjson
 
-from actors.call import host, redrive
+from actors.call import host, redrive, transition
 from actors.call.correlation import Work
 from actors.call.decoding import DecodeError, glance, interpret
 from actors.call.discreet import words_shown
@@ -62,8 +62,9 @@ class Replay:
         self._world = World.new(server)
         self._work = Work(self._world.correlation, settings.call.bounds)
         """The world's correlation under way: plain events change nothing else of it."""
-        self.calls: dict[str, Call] = {}
-        """Active calls."""
+        self._calls: dict[str, Call] = {}
+        self._turns: dict[str, transition.Work] = {}
+        """Those of the calls that are under way, as the world is."""
         self.lines = 0
         """Lines read."""
         self.rejected: list[Rejected] = []
@@ -94,6 +95,19 @@ class Replay:
         if world is not self._world:
             self._world = world
             self._work = Work(world.correlation, self.settings.call.bounds)
+
+    @property
+    def calls(self) -> dict[str, Call]:
+        """Active calls."""
+        for call_id, turn in self._turns.items():
+            self._calls[call_id] = turn.done()
+        self._turns.clear()
+        return self._calls
+
+    @calls.setter
+    def calls(self, calls: dict[str, Call]) -> None:
+        self._turns.clear()
+        self._calls = calls
 
     def feed(self, line: bytes) -> list[OutboundMessage]:
         """Fold one line.
@@ -138,8 +152,37 @@ class Replay:
         return self._fold(event, n)
 
     def _fold(self, event: Event, n: int) -> list[OutboundMessage]:
+        """Fold an event that is no row of a journal: if it raises, that is the end, and nothing is set aside."""
         routed, reports = self._work.take(event, n)
-        return self._deliver(routed, [], reports, n, None) if routed or reports else []
+        if not routed and not reports:
+            return []
+        if self._aside or self._over or self._maimed:
+            return self._deliver(routed, [], reports, n, None)
+        for report in reports:
+            self.counts[f"unexpected:{report.what}"] += 1
+        messages: list[OutboundMessage] = []
+        over = _NOBODY
+        for one in routed:
+            call_id = one.call_id
+            if over and call_id in over:
+                continue
+            turn = self._turns.get(call_id)
+            if turn is None:
+                call = self._calls.get(call_id) or Call.new(call_id, self.server, self.settings)
+                turn = self._turns[call_id] = transition.Work(call)
+            effects = turn.take(one.input)
+            if effects:
+                said, unexpected, ended = host.spoken(effects, one, self.server, self.settings)
+                messages += said
+                for report in unexpected:
+                    self.counts[f"unexpected:{report.what}"] += 1
+                if ended:
+                    del self._turns[call_id]
+                    self._calls.pop(call_id, None)
+                    over = {*over, call_id}  # the rest of the event would begin it anew
+                    if call_id in self._work.calls:
+                        self._over.add(call_id)
+        return messages
 
     def _take_row(self, row: Row, n: int) -> list[OutboundMessage]:
         """Fold a row of a journal; what raises is set aside."""

@@ -12,7 +12,7 @@ us, and an actor does not die of a surprise.
 answered, somebody is in an application that is there for its own sake, or anything else is to be said. Its time is the
 call's begin all the same.
 
-What an input does is a method of `_Handlers`. Those of holds, queues, parking and conferences stand in `stays`, those
+What an input does is a method of `Work`. Those of holds, queues, parking and conferences stand in `stays`, those
 of recordings in `tapes`; what they change and say is gathered in a `turn`.
 
 No clock, no I/O, no logger: time comes with the input.
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from actors.call import account
 from actors.call import events as ari
-from actors.call.effects import Effect, Ended, Unexpected
+from actors.call.effects import Effect, Ended
 from actors.call.events import endpoint
 from actors.call.inputs import CallInput, ChannelEnded, ChannelJoined, ChannelMoved, SegmentEnded
 from actors.call.series import added
@@ -96,26 +96,9 @@ def transition(call: Call, given: CallInput) -> tuple[Call, list[Effect]]:
     Returns:
         The state after it, and what is to be done, in order.
     """
-    body = given.body
-    kind = type(body)
-    move = MOVES.get(kind)
-    if move is None:
-        return call, [Unexpected("no-move", kind.__name__, call.call_id, "the table has no row for it")]
-    turn = _Handlers(call, given)
-    if move.phases is _ANY:
-        _HANDLERS[kind](turn, body)
-    else:
-        key = _subject(body)
-        leg = turn.legs.get(key)
-        phase = leg.phase if leg is not None else Phase.ABSENT
-        if phase not in move.phases:
-            if key in turn.life.uncounted:
-                turn.uncounted(key, body)
-            else:
-                return call, [Unexpected(f"{phase}-leg", kind.__name__, key, "no such move")]
-        else:
-            _HANDLERS[kind](turn, body, leg)
-    return turn.done()
+    work = Work(call)
+    effects = work.take(given)
+    return work.done(), effects
 
 
 def _subject(body: Any) -> str:
@@ -144,10 +127,32 @@ def diagram() -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Handlers(Stays, Tapes):
-    """A method for each input."""
+class Work(Stays, Tapes):
+    """A `Call` under way, for whoever folds many inputs in a row: a method for each type of input."""
 
     __slots__ = ()
+
+    def take(self, given: CallInput) -> list[Effect]:
+        """Fold one input; see `transition`. One that raises leaves nothing that could be gone on with."""
+        self.begin(given)
+        body = given.body
+        kind = type(body)
+        move = MOVES.get(kind)
+        if move is None:
+            self.report("no-move", kind.__name__, self.before.call_id, "the table has no row for it")
+        elif move.phases is _ANY:
+            _HANDLERS[kind](self, body)
+        else:
+            key = _subject(body)
+            leg = self.legs.get(key)
+            phase = leg.phase if leg is not None else Phase.ABSENT
+            if phase in move.phases:
+                _HANDLERS[kind](self, body, leg)
+            elif key in self.life.uncounted:
+                self.uncounted(key, body)
+            else:
+                self.report(f"{phase}-leg", kind.__name__, key, "no such move")
+        return self.effects
 
     # -- legs come and go -----------------------------------------------------------------------------------------
 
@@ -526,34 +531,34 @@ def _is_purpose(app: str) -> bool:
     return app != "" and app not in _PASSING
 
 
-_VARIABLES: dict[str, Callable[[_Handlers, Leg, ari.ChannelVarset], None]] = {
-    "MIXMONITOR_FILENAME": _Handlers.monitor,
-    "QUEUEPOSITION": _Handlers.queue_position,
-    "QEORIGINALPOS": _Handlers.queue_position,
-    "MEMBERINTERFACE": _Handlers.queue_member,
-    "QUEUESTATUS": _Handlers.queue_status,
-    "PARKING_SPACE": _Handlers.parking,
-    "PARKEDLOT": _Handlers.parking,
-    "PARKER": _Handlers.parking,
+_VARIABLES: dict[str, Callable[[Work, Leg, ari.ChannelVarset], None]] = {
+    "MIXMONITOR_FILENAME": Work.monitor,
+    "QUEUEPOSITION": Work.queue_position,
+    "QEORIGINALPOS": Work.queue_position,
+    "MEMBERINTERFACE": Work.queue_member,
+    "QUEUESTATUS": Work.queue_status,
+    "PARKING_SPACE": Work.parking,
+    "PARKEDLOT": Work.parking,
+    "PARKER": Work.parking,
 }
 
 _HANDLERS: dict[type, Callable[..., None]] = {
-    ChannelJoined: _Handlers.joined,
-    ChannelMoved: _Handlers.moved,
-    ari.ChannelStateChange: _Handlers.state_changed,
-    ari.ChannelDialplan: _Handlers.dialplan,
-    ari.ChannelCallerId: _Handlers.caller_id,
-    ari.ChannelVarset: _Handlers.varset,
-    ari.ChannelDtmfReceived: _Handlers.dtmf,
-    ari.ChannelHold: _Handlers.hold,
-    ari.ChannelUnhold: _Handlers.unhold,
-    ari.ChannelHangupRequest: _Handlers.hangup_requested,
-    ari.ChannelEnteredBridge: _Handlers.entered,
-    ari.ChannelLeftBridge: _Handlers.left,
-    ChannelEnded: _Handlers.ended,
-    ari.Dial: _Handlers.dial,
-    ari.BridgeBlindTransfer: _Handlers.blind,
-    ari.BridgeAttendedTransfer: _Handlers.attended,
-    ari.Recording: _Handlers.recording,
-    SegmentEnded: _Handlers.segment,
+    ChannelJoined: Work.joined,
+    ChannelMoved: Work.moved,
+    ari.ChannelStateChange: Work.state_changed,
+    ari.ChannelDialplan: Work.dialplan,
+    ari.ChannelCallerId: Work.caller_id,
+    ari.ChannelVarset: Work.varset,
+    ari.ChannelDtmfReceived: Work.dtmf,
+    ari.ChannelHold: Work.hold,
+    ari.ChannelUnhold: Work.unhold,
+    ari.ChannelHangupRequest: Work.hangup_requested,
+    ari.ChannelEnteredBridge: Work.entered,
+    ari.ChannelLeftBridge: Work.left,
+    ChannelEnded: Work.ended,
+    ari.Dial: Work.dial,
+    ari.BridgeBlindTransfer: Work.blind,
+    ari.BridgeAttendedTransfer: Work.attended,
+    ari.Recording: Work.recording,
+    SegmentEnded: Work.segment,
 }

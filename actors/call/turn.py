@@ -1,4 +1,4 @@
-"""One input's work on a call: what changes is gathered, and what is to be said, until it is one new state."""
+"""Work on a call: what changes is gathered, input by input, until the new state is asked for."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,25 +10,28 @@ from actors.call.state import Call, Leg, Life
 
 
 class Turn:
-    """The state of a call while it changes. Lives for one input."""
+    """The state of a call while it changes. Only this object does: whatever it holds is immutable."""
 
     __slots__ = ("at", "before", "bounds", "effects", "legs", "life", "recovered", "sequence")
 
-    def __init__(self, call: Call, given: CallInput) -> None:
+    def __init__(self, call: Call) -> None:
         self.before = call
-        self.at = given.at_ms
-        self.recovered = given.recovered
         self.life: Life = call.life
         self.legs: dict[str, Leg] = call.legs
         self.sequence: int = call.sequence
         self.bounds = call.identity.rules.bounds
+
+    def begin(self, given: CallInput) -> None:
+        self.at = given.at_ms
+        self.recovered = given.recovered
         self.effects: list[Effect] = []
 
-    def done(self) -> tuple[Call, list[Effect]]:
+    def done(self) -> Call:
+        """The new state."""
         before = self.before
-        if self.legs is before.legs and self.life is before.life and self.sequence == before.sequence:
-            return before, self.effects
-        return self.now(), self.effects
+        if self.legs is not before.legs or self.life is not before.life or self.sequence != before.sequence:
+            self.before = self.now()
+        return self.before
 
     def now(self) -> Call:
         """The state as it is at this moment."""
