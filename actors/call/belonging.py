@@ -104,7 +104,7 @@ class Belonging:
         self.fold.begin(self.at)
 
     def end(self) -> None:
-        if len(self.gone) > REMEMBERED:
+        if type(self.event) is ari.ChannelDestroyed and len(self.gone) > REMEMBERED:
             self.gone, self.gone_before = Shelf(), self.gone
             self.fold.done()  # nobody may ask for a state for a long time, and the dead are gathered until then
             self.wait_no_longer()
@@ -112,7 +112,7 @@ class Belonging:
             self.recordings = Shelf({name: call for name, call in self.recordings.items() if call in self.calls})
         if self.fold.overflow:
             self.report("too-many-segments", "", f"more than {self.bounds.segments} at once")
-        self.recent = (self.event, *self.recent[: RECENT - 1])
+        self.recent = ((self.event,) + self.recent)[:RECENT]  # noqa: RUF005  # half the cost of a star
 
     def done(self) -> Correlation:
         """The new state."""

@@ -65,14 +65,18 @@ def unseen(channels: Mapping[str, Known], event: Event) -> list[Channel]:
         channels: what is known of channels.
         event: the event.
     """
-    found: list[Channel] = []
-    if type(event) is not ari.ChannelStateChange:
-        for channel in shown_in(event):
-            if channel.state == "Up":
-                known = channels.get(channel.id)
-                if known is not None and known.state != "Up":
-                    found.append(channel)
-    return found
+    kind = type(event)
+    if kind is ari.ChannelStateChange or kind in _NOT_NOW:
+        return []
+    if kind is ari.Dial:
+        return [channel for channel in shown_in(event) if _is_news(channels, channel)]
+    only: Channel = event.channel  # type: ignore[union-attr,assignment]  # as `shown_in`
+    return [only] if only.state == "Up" and _is_news(channels, only) else []
+
+
+def _is_news(channels: Mapping[str, Known], channel: Channel) -> bool:
+    known = channels.get(channel.id)
+    return channel.state == "Up" and known is not None and known.state != "Up"
 
 
 def answered(correlation: Correlation, unseen: list[Channel], at_ms: int) -> Iterable[Event]:

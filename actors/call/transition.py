@@ -19,6 +19,7 @@ No clock, no I/O, no logger: time comes with the input.
 """
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from actors.call import account
@@ -101,14 +102,14 @@ def transition(call: Call, given: CallInput) -> tuple[Call, list[Effect]]:
     return work.done(), effects
 
 
-def _subject(body: Any) -> str:
-    """The channel that an input is about."""
-    if type(body) is ChannelJoined:
-        return body.party.channel_id
-    if type(body) is ChannelMoved or type(body) is ChannelEnded:
-        return str(body.channel_id)
-    key: str = body.channel.id
-    return key
+_shown: Callable[[Any], str] = attrgetter("channel.id")
+
+_SUBJECTS: dict[type, Callable[[Any], str]] = {
+    ChannelJoined: attrgetter("party.channel_id"),
+    ChannelMoved: attrgetter("channel_id"),
+    ChannelEnded: attrgetter("channel_id"),
+}
+"""Input → the channel that it is about; any other shows it."""
 
 
 def diagram() -> str:
@@ -134,8 +135,10 @@ class Work(Stays, Tapes):
 
     def take(self, given: CallInput) -> list[Effect]:
         """Fold one input; see `transition`. One that raises leaves nothing that could be gone on with."""
-        self.begin(given)
         body = given.body
+        self.at = given.at_ms
+        self.recovered = given.recovered
+        self.effects = []
         kind = type(body)
         move = MOVES.get(kind)
         if move is None:
@@ -143,7 +146,7 @@ class Work(Stays, Tapes):
         elif move.phases is _ANY:
             _HANDLERS[kind](self, body)
         else:
-            key = _subject(body)
+            key = _SUBJECTS.get(kind, _shown)(body)
             leg = self.legs.get(key)
             phase = leg.phase if leg is not None else Phase.ABSENT
             if phase in move.phases:

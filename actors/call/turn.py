@@ -5,7 +5,6 @@ from typing import Any
 
 from actors.call import account
 from actors.call.effects import Effect, Publish, Unexpected
-from actors.call.inputs import CallInput
 from actors.call.state import Call, Leg, Life
 
 
@@ -14,17 +13,19 @@ class Turn:
 
     __slots__ = ("at", "before", "bounds", "effects", "legs", "life", "recovered", "sequence")
 
+    at: int
+    """Time of the input that is taken, Unix milliseconds."""
+    recovered: bool
+    """It was inferred after a gap."""
+    effects: list[Effect]
+    """What it causes, in order."""
+
     def __init__(self, call: Call) -> None:
         self.before = call
         self.life: Life = call.life
         self.legs: dict[str, Leg] = call.legs
         self.sequence: int = call.sequence
         self.bounds = call.identity.rules.bounds
-
-    def begin(self, given: CallInput) -> None:
-        self.at = given.at_ms
-        self.recovered = given.recovered
-        self.effects: list[Effect] = []
 
     def done(self) -> Call:
         """The new state."""
