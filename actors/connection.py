@@ -9,6 +9,9 @@ A snapshot asks two variables of some channels, because each costs a request. Af
 the last snapshot, or not there: they may be new, or answered in the gap. That is more than were adopted or changed,
 never less, and needs no frame decoded here and no question to Switchboard, which may be busy with what came before. In
 the second look it is the channels that Switchboard doubts since the first.
+
+The host's clock may be set at any time, and rows have their times from it. So the first row of a process says how far
+it is ahead of a clock that nobody sets, and so does one before the next row, or within a second, whenever it was set.
 """
 
 import asyncio
@@ -29,6 +32,7 @@ from wire.ari.client import AriLink
 from wire.ari.errors import AriError
 from wire.ari.rest import AriRest
 from wire.ari.session import Described, Down
+from wire.host_clock import HostClock, boot_id, now_ms
 from wire.metrics import names
 from wire.store.bell import Bell
 from wire.store.errors import StoreDamaged, StoreUnusable
@@ -39,6 +43,8 @@ RECOVERY = Place("recovery", None)
 
 _TYPE = b'"type":"'
 
+_CLOCK_SECONDS = 1.0
+"""How often the host's clock is looked at while no row comes, seconds."""
 _BEHIND_LIMIT_MS = 60_000
 """A frame's time that is further from ours than this says that a clock is wrong, not that it was late."""
 
@@ -51,13 +57,14 @@ class ConnectionActor(WorkerActor):
 
     def start(self, start: Start) -> None:
         self._pbx = start.pbx
-        self._last_row_ms: int | None = last_heard_ms(start.directory / "journal", start.pbx.dead_after)
-        """Until when a Connection before this one saw the PBX; None once ours does."""
+        before_ms = last_heard_ms(start.directory / "journal", start.pbx.dead_after)
         self._rows = self.metrics.counter(names.JOURNAL_ROWS)
         self._reached: Position | None = None
         self._bell = Bell(start.directory / "bell")
         self._journal = JournalWriter(start.directory / "journal", start.settings.journal, self._committed)
         self._journal.start()
+        self._clock = HostClock()
+        self._tell_clock(True, before_ms)
         self._link = AriLink(
             self._pbx, on_frame=self._frame, on_up=self._up, on_down=self._down, on_state=self.bridge.post
         )
@@ -66,8 +73,6 @@ class ConnectionActor(WorkerActor):
         self._events = 0
         self._last_frame: tuple[int, bytes] | None = None
         self._is_up = False
-        self._behind_ms = 0
-        """How old the last frame was when it came, of a link that broke."""
         self._told: LinkChanged | None = None
         self._recovery: Identity | None = None
         self._looking = asyncio.Lock()
@@ -115,11 +120,19 @@ class ConnectionActor(WorkerActor):
     # --- in the loop's thread -----------------------------------------------------------------------------------------
 
     async def main(self) -> None:
-        async with self._rest:
-            await self._link.run()
+        self._look_at_clock()
+        try:
+            async with self._rest:
+                await self._link.run()
+        finally:
+            self._looking_at_clock.cancel()
+
+    def _look_at_clock(self) -> None:
+        self._now_ms()
+        self._looking_at_clock = asyncio.get_running_loop().call_later(_CLOCK_SECONDS, self._look_at_clock)
 
     def _frame(self, body: bytes) -> None:
-        at_ms = _now_ms()
+        at_ms = self._now_ms()
         self._journal.append(Kind.FRAME, at_ms, body)
         self._last_frame = (at_ms, body)
         self._events += 1
@@ -128,25 +141,19 @@ class ConnectionActor(WorkerActor):
     def _up(self, link: int) -> None:
         self._is_up = True
         self._last_frame = None
-        told: dict[str, Any] = {"generation": link, "app": self._pbx.app, "last_row_ms": self._last_row_ms}
-        heard_ms = self._link.since_ms
-        told |= {"until_ms": self._link.until_ms, "heard_ms": None if heard_ms is None else heard_ms - self._behind_ms}
-        self._append(Kind.LINK_UP, told)
-        self._behind_ms = 0
-        self._last_row_ms = None
+        self._append(Kind.LINK_UP, {"generation": link, "app": self._pbx.app})
         self.bridge.post(LinkChanged(True, link))
 
     def _down(self, why: Down, detail: str, last_data_ms: int) -> None:
         self._is_up = False
-        self._behind_ms = self._late_ms(why)
         self._append(
             Kind.LINK_DOWN,
-            {"reason": why.value, "detail": detail, "last_data_ms": last_data_ms, "behind_ms": self._behind_ms},
+            {"reason": why.value, "detail": detail, "last_data_ms": last_data_ms, "behind_ms": self._behind_ms(why)},
         )
         self.metrics.counter(names.ARI_DISCONNECTS, why.value).add()
         self.bridge.post(LinkChanged(False, self._link.links))
 
-    def _late_ms(self, why: Down) -> int:
+    def _behind_ms(self, why: Down) -> int:
         """How old the last frame was when it came: Asterisk may have cut us off while we still read its last words."""
         if why is not Down.LOST or self._last_frame is None:
             return 0
@@ -158,7 +165,18 @@ class ConnectionActor(WorkerActor):
         return late_ms if 0 < late_ms < _BEHIND_LIMIT_MS else 0
 
     def _append(self, kind: Kind, body: dict[str, Any]) -> None:
-        self._journal.append(kind, _now_ms(), orjson.dumps(body))
+        self._journal.append(kind, self._now_ms(), orjson.dumps(body))
+
+    def _now_ms(self) -> int:
+        """The host's clock, Unix milliseconds; if it was set, the journal knows."""
+        at_ms = now_ms()
+        if self._clock.was_set(at_ms):
+            self._tell_clock(False, self._link.heard_ms() if self._link.links else None)
+        return at_ms
+
+    def _tell_clock(self, began: bool, heard_ms: int | None) -> None:
+        told = {"boot_id": boot_id(), "ahead_ms": self._clock.ahead_ms, "began": began, "heard_ms": heard_ms}
+        self._journal.append(Kind.CLOCK, now_ms(), orjson.dumps(told))
 
     async def _take_snapshot(self, order: TakeSnapshot) -> None:
         async with self._looking:
@@ -168,7 +186,7 @@ class ConnectionActor(WorkerActor):
         if not self._is_current(order):
             return False
         began = time.monotonic()
-        name = order.name or f"{order.purpose}-{order.link}-{order.nth}-{_now_ms()}"
+        name = order.name or f"{order.purpose}-{order.link}-{order.nth}-{now_ms()}"
         try:
             body = await self._rest.snapshot(
                 self._wanted(order), snapshot_id=name, purpose=order.purpose, nth=order.nth
@@ -239,8 +257,9 @@ class ConnectionActor(WorkerActor):
 def last_heard_ms(directory: Path, dead_after: float) -> int | None:
     """Until when the PBX was surely heard by whoever wrote a journal, Unix milliseconds; None if nobody can say.
 
-    A snapshot comes by REST, also while the event link is dead and nobody knows: it says when the link was heard. Of an
-    operator's command nobody can say; the link was alive `dead_after` seconds before, or it would have been given up.
+    A snapshot comes by REST, also while the event link is dead and nobody knows: it says when the link was heard. A row
+    of the host's clock, which may be set at any time, does too. Of an operator's command nobody can say; the link was
+    alive `dead_after` seconds before, or it would have been given up.
     """
     reader = JournalReader(directory)
     try:
@@ -253,7 +272,7 @@ def last_heard_ms(directory: Path, dead_after: float) -> int | None:
     if read is None:
         return None
     row = read.rows[0]
-    if row.kind == Kind.SNAPSHOT and (heard_ms := orjson.loads(row.body).get("heard_ms")) is not None:
+    if row.kind in (Kind.SNAPSHOT, Kind.CLOCK) and (heard_ms := orjson.loads(row.body).get("heard_ms")) is not None:
         return min(int(heard_ms), row.at_ms)
     return row.at_ms if row.kind in (Kind.FRAME, Kind.LINK_UP) else row.at_ms - round(dead_after * 1000)
 
@@ -265,7 +284,3 @@ def _type_of(body: bytes) -> str:
         return "unknown"
     begin += len(_TYPE)
     return body[begin : body.find(b'"', begin, begin + 64)].decode("ascii", "replace")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -105,15 +105,15 @@ UP: dict[str, Any] = {"generation": 1, "app": "arimon", "last_row_ms": None}
 DOWN: dict[str, Any] = {"reason": "lost", "detail": "", "last_data_ms": None, "behind_ms": 0}
 
 
-def call_under_way(told: Told, caller: Channel) -> Told:
-    """Link up at 10 s, a call at 11 s, an agreeing pair of looks at 12 s and 15 s."""
+def call_under_way(told: Told, caller: Channel, after: int = 0) -> Told:
+    """Link up at 10 s, a call at 11 s, an agreeing pair of looks at 12 s and 15 s; the rows after some other rows."""
     first = caller._replace(state="Ring", app="")
-    told.row(1, 10 * SECOND, Kind.LINK_UP, UP)
-    told.row(2, 11 * SECOND, Kind.FRAME, frame("ChannelCreated", 11 * SECOND, first))
-    told.row(3, 11_100, Kind.FRAME, frame("ChannelStateChange", 11_100, first._replace(state="Up")))
+    told.row(after + 1, 10 * SECOND, Kind.LINK_UP, UP)
+    told.row(after + 2, 11 * SECOND, Kind.FRAME, frame("ChannelCreated", 11 * SECOND, first))
+    told.row(after + 3, 11_100, Kind.FRAME, frame("ChannelStateChange", 11_100, first._replace(state="Up")))
     shown = frame("ChannelDialplan", 11_200, caller, dialplan_app="Echo", dialplan_app_data="")
-    told.row(4, 11_200, Kind.FRAME, shown)
-    told.row(5, 12 * SECOND, Kind.SNAPSHOT, look(12 * SECOND, [caller]))
-    told.row(6, 15 * SECOND, Kind.SNAPSHOT, look(15 * SECOND, [caller]))
+    told.row(after + 4, 11_200, Kind.FRAME, shown)
+    told.row(after + 5, 12 * SECOND, Kind.SNAPSHOT, look(12 * SECOND, [caller]))
+    told.row(after + 6, 15 * SECOND, Kind.SNAPSHOT, look(15 * SECOND, [caller]))
     assert told.gaps == []
     return told

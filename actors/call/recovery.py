@@ -31,8 +31,9 @@ that no talk is claimed that nobody can prove. The cause of such an end is unkno
 killed), by a journal that begins anew, or by a pair of looks that had to infer something (`audit`). It is told when
 two looks after it have agreed, or when the next begins: once each, also when nothing changed in it. What was not clear
 when the next began is concluded after that one, and in its account. The very first
-link-up of all is the end of no gap; it is told only if calls had begun before it. Where the host's clock was set back
-within a gap, it reaches from the earlier of what its ends say to the later: that is too much rather than too little.
+link-up of all is the end of no gap; it is told only if calls had begun before it. Where the host's clock was set within
+a gap, it reaches from the earliest to the latest that the clock can have said in it (actors.call.clocks): that is too
+much rather than too little.
 
 Everything is pure; the order of what is inferred is by time, then by what has to come first, then by age.
 """
@@ -42,8 +43,10 @@ from typing import Any, NamedTuple
 
 from pyrsistent import PMap, pmap
 
+from actors.call import clocks
 from actors.call import events as ari
 from actors.call import gap as gaps
+from actors.call.clocks import Clocks
 from actors.call.correlation import correlate
 from actors.call.effects import Unexpected
 from actors.call.events import Event
@@ -110,11 +113,13 @@ class Watch(NamedTuple):
     past: tuple[Gap, ...]
     """The last gaps told."""
     outcome: Outcome | None
+    clocks: Clocks
+    """How the host's clock was set since the PBX may have been unseen."""
 
     @classmethod
     def new(cls) -> "Watch":
         """Nobody has watched yet."""
-        return cls(0, None, None, None, None, pmap(), None, None, (), None)
+        return cls(0, None, None, None, None, pmap(), None, None, (), None, Clocks.new())
 
     @property
     def doubts(self) -> frozenset[str]:
@@ -155,7 +160,7 @@ def link_down(watch: Watch, row: Row, told: Mapping[str, Any]) -> tuple[Watch, l
         from_ms = row.at_ms if heard_ms is None else min(int(heard_ms), row.at_ms)
         # A client that Asterisk cut off for reading slowly still reads what was on its way: that was old news.
         from_ms -= int(told.get("behind_ms") or 0)
-        watch = watch._replace(gap=Gap(from_ms, None, str(told["reason"])[:64] or "unknown"))
+        watch = _opened(watch, from_ms, str(told["reason"])[:64] or "unknown")
     return _looked_away(watch)._replace(n=row.n, seen_ms=row.at_ms, heard_ms=row.at_ms), said
 
 
@@ -174,34 +179,96 @@ def link_up(
     Returns:
         The state after it, and gaps to be published.
     """
-    said: list[Gap] = []
-    gap = watch.gap
-    anew = row.n <= watch.n
-    if gap is not None and gap.to_ms is not None:
-        watch, said = _close(watch)
-        gap = None
-    if gap is not None:
-        if anew:
-            # The old journal went on for nobody knows how long.
-            gap = gap._replace(reason=JOURNAL_LOST)
-    elif was_up:
-        heard_ms = told.get("last_row_ms")
-        if anew or heard_ms is None:
-            gap = Gap(max(watch.heard_ms or 0, heard_ms or 0), None, JOURNAL_LOST if anew else KILLED)
-        else:
-            gap = Gap(heard_ms, None, KILLED)
-    else:
-        gap = Gap(None, None, STARTED)
+    watch, said = _interrupted(watch, row, told.get("last_row_ms"), was_up)
+    gap = watch.gap if watch.gap is not None else Gap(None, None, STARTED)
     to_ms = row.at_ms
     if gap.from_ms is not None:
         # The clock may have been set back since the gap began, or since a row in it.
-        heard_ms = told.get("heard_ms")
-        from_ms = min(gap.from_ms, row.at_ms, row.at_ms if heard_ms is None else int(heard_ms))
-        to_ms = max(gap.from_ms, row.at_ms, watch.seen_ms or 0, int(told.get("until_ms") or 0))
+        earliest_ms, latest_ms = clocks.earliest(watch.clocks), clocks.latest(watch.clocks, row.at_ms)
+        from_ms = min(gap.from_ms, row.at_ms, row.at_ms if earliest_ms is None else earliest_ms)
+        to_ms = max(gap.from_ms, row.at_ms, watch.seen_ms or 0, latest_ms or 0)
         gap = gap._replace(from_ms=from_ms)
     gap = gap._replace(to_ms=to_ms)
     watch = _looked_away(watch)._replace(n=row.n, seen_ms=row.at_ms, heard_ms=row.at_ms, gap=gap)
-    return watch._replace(silent=_doubted(watch, correlation.channels)), said
+    return watch._replace(silent=_doubted(watch, correlation.channels), clocks=clocks.closed(watch.clocks)), said
+
+
+def clock(watch: Watch, row: Row, told: Mapping[str, Any], was_up: bool) -> tuple[Watch, list[Gap]]:
+    """A Connection began, or the host's clock was set.
+
+    Args:
+        watch: the state before it.
+        row: the row.
+        told: its body.
+        was_up: no link-down has come since the last link-up.
+
+    Returns:
+        The state after it, and gaps to be published.
+    """
+    said: list[Gap] = []
+    heard_ms = told["heard_ms"]
+    if told["began"]:
+        watch, said = _interrupted(watch, row, heard_ms, was_up)
+        heard_ms = None
+    seen_ms, gap = _seen_ms(watch, row.at_ms), watch.gap
+    if gap is not None and gap.from_ms is not None and told["boot_id"] != watch.clocks.boot_id:
+        # What the clock of another boot said is all that will ever be known of it.
+        earliest_ms, latest_ms = clocks.earliest(watch.clocks), clocks.until(watch.clocks)
+        gap = gap._replace(from_ms=gap.from_ms if earliest_ms is None else min(gap.from_ms, earliest_ms))
+        seen_ms = max(seen_ms, latest_ms or 0)
+    known = clocks.told(watch.clocks, told["boot_id"], row.at_ms, int(told["ahead_ms"]), heard_ms)
+    heard_ms = watch.heard_ms if heard_ms is None else int(heard_ms)
+    return watch._replace(n=row.n, seen_ms=seen_ms, heard_ms=heard_ms, gap=gap, clocks=known), said
+
+
+def _interrupted(watch: Watch, row: Row, heard_ms: int | None, was_up: bool) -> tuple[Watch, list[Gap]]:
+    """Another link, or the Connection that will have it, begins: a gap is open unless none was before.
+
+    Args:
+        watch: the state before it.
+        row: the row that tells of it.
+        heard_ms: until when the PBX was surely heard by another process, Unix milliseconds.
+        was_up: no link-down has come since the last link-up.
+
+    Returns:
+        The state after it, and gaps to be published: one that two looks had not confirmed yet ends here.
+    """
+    said: list[Gap] = []
+    anew = row.n <= watch.n
+    gap = watch.gap
+    if gap is not None and gap.to_ms is not None:
+        watch, said = _close(watch)
+    elif gap is not None:
+        if anew:
+            # The old journal went on for nobody knows how long.
+            watch = watch._replace(gap=gap._replace(reason=JOURNAL_LOST))
+        return watch, said
+    if was_up:
+        from_ms = max(watch.heard_ms or 0, heard_ms or 0) if anew or heard_ms is None else heard_ms
+        watch = _opened(watch, from_ms, JOURNAL_LOST if anew else KILLED)
+    return watch, said
+
+
+def _seen_ms(watch: Watch, at_ms: int) -> int:
+    """The time of another row, or of one before it in a gap that lasts: that ends after the latest of its times."""
+    lasts = watch.gap is not None and watch.gap.to_ms is None
+    return max(at_ms, watch.seen_ms or 0) if lasts else at_ms
+
+
+def _opened(watch: Watch, from_ms: int, reason: str) -> Watch:
+    """A gap begins, and lasts.
+
+    Args:
+        watch: the state before it.
+        from_ms: its beginning, as the host's clock counted for whoever heard the PBX last, Unix milliseconds.
+        reason: of the gap.
+    """
+    known = clocks.opened(watch.clocks, from_ms)
+    earliest_ms = clocks.earliest(known)
+    # The clock may have been set since.
+    return watch._replace(
+        gap=Gap(from_ms if earliest_ms is None else min(from_ms, earliest_ms), None, reason), clocks=known
+    )
 
 
 def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[str, Any]) -> Watch:
@@ -227,8 +294,8 @@ def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[st
             reason=ROWS_LOST if gap.reason == STARTED else gap.reason,
             rows_lost=gap.rows_lost + lost,
         )
-    seen_ms = max(row.at_ms, to_ms)
-    watch = _looked_away(watch)._replace(n=row.n, seen_ms=seen_ms, heard_ms=seen_ms, gap=gap)
+    heard_ms = max(row.at_ms, to_ms)
+    watch = _looked_away(watch)._replace(n=row.n, seen_ms=_seen_ms(watch, heard_ms), heard_ms=heard_ms, gap=gap)
     return watch._replace(silent=_doubted(watch, correlation.channels))
 
 
@@ -244,11 +311,13 @@ def missed(watch: Watch, n: int, began_ms: int, latest_ms: int) -> Watch:
     heard_ms = watch.heard_ms if watch.heard_ms is not None else began_ms
     gap = watch.gap
     if gap is None:
-        gap = Gap(heard_ms, None, JOURNAL_LOST)
+        watch = _opened(watch, heard_ms, JOURNAL_LOST)
     else:
+        # It covers what it did, also where the clock was set back since.
+        latest_ms = max(latest_ms, gap.from_ms or 0, gap.to_ms or 0)
         from_ms = heard_ms if gap.from_ms is None else gap.from_ms
-        gap = gap._replace(from_ms=from_ms, to_ms=None, reason=JOURNAL_LOST)
-    return watch._replace(n=max(watch.n, n), seen_ms=max(watch.seen_ms or 0, latest_ms), gap=gap)
+        watch = watch._replace(gap=gap._replace(from_ms=from_ms, to_ms=None, reason=JOURNAL_LOST))
+    return watch._replace(n=max(watch.n, n), seen_ms=max(watch.seen_ms or 0, latest_ms))
 
 
 def _looked_away(watch: Watch) -> Watch:

@@ -242,10 +242,16 @@ def _lost(world: World, row: Row, settings: Settings) -> Step:
     return _nothing(world._replace(watch=watch))
 
 
+def _clock(world: World, row: Row, settings: Settings) -> Step:
+    watch, gaps = recovery.clock(world.watch, row, orjson.loads(row.body), world.up_since_ms is not None)
+    return _tell_gaps(world._replace(watch=watch), row, gaps, settings)
+
+
 _ROWS: dict[str, Callable[[World, Row, Settings], Step]] = {
     Kind.LINK_UP: _link_up,
     Kind.LINK_DOWN: _link_down,
     Kind.SNAPSHOT: _snapshot,
     Kind.LOST: _lost,
+    Kind.CLOCK: _clock,
 }
 """Kind of row, other than a frame → its fold."""

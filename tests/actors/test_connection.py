@@ -16,11 +16,14 @@ from wire.store.row import Kind
         (Kind.FRAME, b"{}", 50_000),
         (Kind.SNAPSHOT, b'{"heard_ms":20000}', 20_000),
         (Kind.SNAPSHOT, b"{}", 40_000),
+        (Kind.CLOCK, b'{"heard_ms":20000}', 20_000),
+        (Kind.CLOCK, b'{"heard_ms":null}', 40_000),
         (Kind.OPERATOR, b"{}", 40_000),
     ],
 )
 def test_only_a_frame_proves_that_the_event_link_lived(tmp_path: Path, kind: Kind, body: bytes, heard_ms: int) -> None:
-    """A snapshot came by REST, and says itself when the link was heard; else that was `dead_after` before a row."""
+    """A snapshot came by REST, and says itself when the link was heard, as a row of the host's clock does; else it was
+    `dead_after` before a row."""
     assert last_heard_ms(tmp_path, 10.0) is None
     writer = JournalWriter(tmp_path, Journal(), lambda _uuid, _n: None)
     writer.start()

@@ -142,7 +142,18 @@ def _run(seed: int, schedule: Sequence[Fault] | None = None) -> Result:
     except Exception:  # noqa: BLE001  # a fault of the simulation's own is told as the seed's, and the others go on
         chosen = schedule_of(seed) if schedule is None else tuple(schedule)
         return Result(
-            seed, chosen, (f"the simulation itself: {traceback.format_exc()}",), Counter(), "", (), (), (), (), (), 0
+            seed,
+            chosen,
+            (f"the simulation itself: {traceback.format_exc()}",),
+            Counter(),
+            "",
+            (),
+            (),
+            (),
+            (),
+            (),
+            {},
+            0,
         )
 
 

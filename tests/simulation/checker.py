@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from actors.call.envelope import rfc3339
+from tests.simulation.clock import Moment
 from wire.store.row import Kind, Row
 
 WAY_MS = 5
@@ -302,7 +303,11 @@ def told(
 
 
 def unseen(
-    streams: Streams, rows: Sequence[Row], happened: Iterable[tuple[int, bytes, bool]], server: str
+    streams: Streams,
+    rows: Sequence[Row],
+    happened: Iterable[tuple[Moment, bytes, bool]],
+    told: Mapping[Row, Moment],
+    server: str,
 ) -> list[str]:
     """Whatever happened on the PBX since the first link-up is in the journal, or within a `monitoring-gap`.
 
@@ -312,24 +317,32 @@ def unseen(
         streams: what the consumer has.
         rows: the journal.
         happened: when, the frame of it, and whether the PBX itself did not send it to a listener; in order.
+        told: when the journal was told its rows, other than frames.
         server: the PBX's name.
     """
     journalled = {row.body for row in rows if row.kind == Kind.FRAME}
-    since = next((row.at_ms for row in rows if row.kind == Kind.LINK_UP), None)
+    ups = sorted(told[row] for row in rows if row.kind == Kind.LINK_UP)
+    known = {moment.setting for moment in told.values()}
+    last = {moment.boot: moment.now for moment in sorted(told.values())}
     spans = _spans(streams, server)
     wrong = []
-    for at_ms, frame, dropped in happened:
-        if since is None or at_ms <= since or dropped or frame in journalled:
+    for at, frame, dropped in happened:
+        if not ups or at.now <= ups[0].now or dropped or frame in journalled:
             continue
+        if at.setting not in known:
+            continue  # the host's clock was set to this and set again, and of nobody who saw it is a row left
+        up = next((each for each in ups if each.now > at.now), at)
+        if up.boot != at.boot and last[at.boot] <= at.now and up.wall < at.wall:
+            continue  # the host went down, and its clock went back: nobody can say how late it was when it did
         # A gap may begin when the last frame came, which was on its way for a moment.
-        soonest, latest = rfc3339(at_ms), rfc3339(at_ms + WAY_MS)
+        soonest, latest = rfc3339(at.wall), rfc3339(at.wall + WAY_MS)
         if not any((begin is None or begin <= latest) and (end is None or end >= soonest) for begin, end in spans):
             wrong.append(f"pbx:{server}: what happened at {soonest} was not seen, and no monitoring-gap says so")
     return wrong
 
 
 def adopted(
-    streams: Streams, rows: Sequence[Row], happened: Iterable[tuple[int, bytes, bool]], server: str, aside: bool
+    streams: Streams, rows: Sequence[Row], happened: Iterable[tuple[Moment, bytes, bool]], server: str, aside: bool
 ) -> list[str]:
     """A call that began unseen, and of which anything was told, is adopted in the account of a gap; no other is.
 
@@ -343,14 +356,16 @@ def adopted(
     journalled = {row.body for row in rows if row.kind == Kind.FRAME and b"ChannelCreated" in row.body}
     accounts = {call for gap in _gaps(streams, server) for call in gap["adopted"]}
     wrong = []
-    for at_ms, frame, dropped in happened:
+    for at, frame, dropped in happened:
         if b"ChannelCreated" in frame:
             call = orjson.loads(frame)["channel"]["id"]
             if frame not in journalled and not dropped and f"call:{call}" in streams and call not in accounts:
-                wrong.append(f"call:{call}: it began unseen at {rfc3339(at_ms)}, and no monitoring-gap has adopted it")
+                wrong.append(
+                    f"call:{call}: it began unseen at {rfc3339(at.wall)}, and no monitoring-gap has adopted it"
+                )
             if frame in journalled and call in accounts and not aside:
                 wrong.append(
-                    f"call:{call}: its begin at {rfc3339(at_ms)} was seen, and a monitoring-gap has adopted it"
+                    f"call:{call}: its begin at {rfc3339(at.wall)} was seen, and a monitoring-gap has adopted it"
                 )
     return wrong
 

@@ -32,7 +32,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.bugs import Bugs
 from tests.simulation.calls import PlainCalls, make_calls
 from tests.simulation.checker import Damage
-from tests.simulation.clock import Clock
+from tests.simulation.clock import Clock, Moment
 from tests.simulation.disk import Death, Disk, cut_wal, installed, tear
 from tests.simulation.faults import Fault
 from tests.simulation.limits import LIMITS, ages, settings
@@ -94,7 +94,6 @@ class Lab:
         is gone."""
         self._may_be_damaged = any(fault.kind == "power" for fault in schedule)
         self.limits = replace(LIMITS, ages=ages(self.luck("ages")))
-        self.boot_id = "boot"
         self.damage = Damage.NONE
         self._journal_order: dict[str, int] = {}
         self._folded = self._furthest = (0, 0)
@@ -111,9 +110,24 @@ class Lab:
         self._damage = self.luck("damage")
         self._restarting: list[Place] = []
         self.refold_deaths: Counter[bytes] = Counter()
+        self._told: dict[tuple[int, bytes], Moment] = {}
+        """When rows other than frames were told to the journal, by their time and body."""
         for fault in schedule:
             do = faults.KINDS[fault.kind][2]
             self.clock.after(fault.at_ms, lambda do=do, fault=fault: do(self, *fault.given))  # type: ignore[misc]
+
+    @property
+    def boot_id(self) -> str:
+        """What the kernel calls this boot."""
+        return f"boot {self.clock.boots}"
+
+    def moment(self) -> Moment:
+        """Now."""
+        return Moment(self.clock.now, self.clock.settings, self.clock.boots, self.clock.wall)
+
+    def row_told(self, at_ms: int, body: bytes) -> None:
+        """A Connection has told the journal a row that is no frame."""
+        self._told[at_ms, body] = self.moment()
 
     def luck(self, of: str) -> random.Random:
         """A source of randomness that nobody else draws from."""
@@ -179,7 +193,6 @@ class Lab:
         with self.disk.as_it_is() if hurt != "ledger" else nullcontext():
             for machine in list(self.machines.values()):
                 self.kill(machine)
-        self.boot_id += "+"
         self.disk.journal_touched += 1
         ledger = sorted(self.folder.glob("ledger.db*"))
         # Without its WAL a database is what it was at the last checkpoint.
@@ -381,6 +394,7 @@ class Lab:
         links = tuple(checker.Stretch(link.number, tuple(link.sent)) for link in self.pbx.links)
         replay = Replay(PBX, self.settings)
         replayed = [message.body for line in exported for message in replay.feed(line)]
+        told = {row: self._told[row.at_ms, row.body] for row in rows if (row.at_ms, row.body) in self._told}
         bodies, returned, redriven = self.broker.received, self.broker.returned, self.broker.redriven
         wrong = self.wrong + checker.verdict(
             bodies, rows, replayed, links, PBX, returned, self.damage, redriven, self._unsaid,
@@ -392,8 +406,7 @@ class Lab:
         if self.damage is Damage.NONE:
             streams, _ = checker.consumed(self.broker.received)
             wrong += checker.adopted(streams, rows, self.pbx.events, PBX, aside=self.happened["bug.world"] > 0)
-            if not self._lost_track_of_time():
-                wrong += checker.unseen(streams, rows, self.pbx.events, PBX)
+            wrong += checker.unseen(streams, rows, self.pbx.events, told, PBX)
         if states is not None and not wrong and self.damage is Damage.NONE:
             wrong += self._states(states, replay.calls)
         digest = hashlib.blake2b(digest_size=16)
@@ -412,6 +425,7 @@ class Lab:
             tuple(replayed),
             links,
             tuple(self.pbx.events),
+            told,
             self.clock.steps,
         )
 
@@ -420,12 +434,6 @@ class Lab:
         if states.keys() != replayed.keys():
             return [f"calls {sorted(states.keys() ^ replayed.keys())} are not what a replay leaves"]
         return [f"call {key}: its state is not what a replay leaves" for key in states if states[key] != replayed[key]]
-
-    def _lost_track_of_time(self) -> bool:
-        """The host's clock was set back, and nobody can say what it had shown: a new Connection has no steady clock in
-        common with the one before, and of a clock that is set twice within a gap the ends do not tell."""
-        back, jumps = self.happened["clock.back"], self.happened["clock.jump"]
-        return back > 0 and (jumps > 1 or self._generations[CONNECTION] > 1)
 
     def _complaints(self) -> list[str]:
         """What an operator is told of rows or numbers that are gone, though nothing was damaged."""

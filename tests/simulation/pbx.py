@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from tests.simulation.bugs import Where
+from tests.simulation.clock import Moment
 from wire.ari.rest import VARIABLES
 from wire.ari.session import Down
 from wire.simulator.minting import Minter
@@ -79,8 +80,8 @@ class Link:
 class Event(NamedTuple):
     """Something that happened on the PBX, whoever listened."""
 
-    at_ms: int
-    """When, on the host's clock, Unix milliseconds."""
+    at: Moment
+    """When."""
     frame: bytes
     dropped: bool
     """The PBX itself did not send it, though somebody listened: only a look can tell what came of it."""
@@ -141,7 +142,7 @@ class Pbx:
             return
         frame = run.frame(run.position, APP)
         run.advance(run.position + 1)
-        self.events.append(Event(self._lab.clock.wall, frame, self._send(frame)))
+        self.events.append(Event(self._lab.moment(), frame, self._send(frame)))
         if run.position == len(recording):
             run.end()
             del self._runs[run]

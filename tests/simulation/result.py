@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tests.simulation.checker import Stretch
+from tests.simulation.clock import Moment
 from tests.simulation.faults import Fault
 from tests.simulation.pbx import Event
 from wire.store.row import Row
@@ -30,4 +31,6 @@ class Result:
     links: tuple[Stretch, ...]
     events: tuple[Event, ...]
     """What happened on the PBX."""
+    told: dict[Row, Moment]
+    """When the journal was told its rows, other than frames."""
     steps: int

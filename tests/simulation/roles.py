@@ -27,11 +27,15 @@ from wire.ari import session as ari
 from wire.ari.ear import Ear
 from wire.ari.errors import Fault
 from wire.backoff import Backoff
+from wire.host_clock import HostClock
 from wire.metrics.registry import Registry
 from wire.store.row import Kind
 
 if TYPE_CHECKING:
     from tests.simulation.lab import Lab
+
+CLOCK_MS = 1000
+"""How often Connection looks at the host's clock while no row comes, milliseconds (the product's)."""
 
 
 class ConnectionMachine(Machine):
@@ -49,8 +53,6 @@ class ConnectionMachine(Machine):
         self._link: Link | None = None
         self._links = 0
         self._ear = Ear()
-        self._until_ms = 0
-        self._heard_before_ms: int | None = None
         self._timer = 0
         self._stopping = False
         self._driving = False
@@ -59,7 +61,7 @@ class ConnectionMachine(Machine):
         self._orders: list[TakeSnapshot] = []
         self._settled: frozenset[str] = frozenset()
         self._doubted: frozenset[str] = frozenset()
-        self._last_row_ms: int | None = None
+        self._clock = HostClock(lambda: lab.clock.wall, lambda: lab.clock.boottime)
         self.journal = DrivenJournal(
             lab.folder / "journal",
             settings.journal,
@@ -71,9 +73,11 @@ class ConnectionMachine(Machine):
     def start(self) -> None:
         self.open_line("link", RECOVERY, latest)
         self.open_line("looked", RECOVERY, latest)
-        self._last_row_ms = last_heard_ms(self.lab.folder / "journal", self.lab.settings.pbx[0].dead_after)
+        before_ms = last_heard_ms(self.lab.folder / "journal", self.lab.settings.pbx[0].dead_after)
         self.journal.begin()
+        self._tell_clock(True, before_ms)
         self._drive_soon()
+        self.later(CLOCK_MS, self._look_at_clock)
         self._feed(ari.Start())
 
     def die(self) -> None:
@@ -117,10 +121,7 @@ class ConnectionMachine(Machine):
                 self._timer += 1
             case ari.AnnounceUp():
                 self._links += 1
-                told: dict[str, Any] = {"generation": self._links, "app": "arimon", "last_row_ms": self._last_row_ms}
-                told |= {"until_ms": self._until_ms, "heard_ms": self._heard_before_ms}
-                self._last_row_ms = None
-                self._append(Kind.LINK_UP, told)
+                self._append(Kind.LINK_UP, {"generation": self._links, "app": "arimon"})
                 self._say_link(LinkChanged(True, self._links))
             case ari.AnnounceDown(why, detail):
                 told = {"reason": why.value, "detail": detail, "last_data_ms": self._heard_ms(), "behind_ms": 0}
@@ -159,22 +160,20 @@ class ConnectionMachine(Machine):
             self._feed(ari.Refused(Fault.UNREACHABLE, "nobody is there"))
             return
         self._link = link
-        self._until_ms = self._ear.until_ms(self.lab.clock.seconds, self.lab.clock.wall)
-        self._heard_before_ms = self._heard_ms() if self._until_ms > self.lab.clock.wall else None
         self._hear()
         self._feed(ari.Opened())
 
     def _hear(self) -> None:
-        self._ear.hear(self.lab.clock.seconds, self.lab.clock.wall)
+        self._ear.hear(self.lab.clock.seconds, self.lab.clock.boottime)
 
     def _heard_ms(self) -> int:
-        return self._ear.heard_ms(self.lab.clock.seconds, self.lab.clock.wall)
+        return self._ear.heard_ms(self.lab.clock.boottime, self.lab.clock.wall)
 
     def _frame(self, link: Link | None, body: bytes) -> None:
         if link is not self._link:
             return
         self._hear()
-        self.journal.append(Kind.FRAME, self.lab.clock.wall, body)
+        self.journal.append(Kind.FRAME, self._now_ms(), body)
         self._drive_soon()
         if b'"ApplicationReplaced"' in body:
             self._feed(ari.NameTaken())
@@ -187,8 +186,26 @@ class ConnectionMachine(Machine):
     # --- the journal --------------------------------------------------------------------------------------------------
 
     def _append(self, kind: Kind, body: dict[str, Any]) -> None:
-        self.journal.append(kind, self.lab.clock.wall, orjson.dumps(body))
+        self._put(kind, self._now_ms(), orjson.dumps(body))
         self._drive_soon()
+
+    def _put(self, kind: Kind, at_ms: int, body: bytes) -> None:
+        self.journal.append(kind, at_ms, body)
+        self.lab.row_told(at_ms, body)
+
+    def _now_ms(self) -> int:
+        if self._clock.was_set(self.lab.clock.wall):
+            self._tell_clock(False, self._heard_ms() if self._links else None)
+            self._drive_soon()
+        return self.lab.clock.wall
+
+    def _tell_clock(self, began: bool, heard_ms: int | None) -> None:
+        told = {"boot_id": self.lab.boot_id, "ahead_ms": self._clock.ahead_ms, "began": began, "heard_ms": heard_ms}
+        self._put(Kind.CLOCK, self.lab.clock.wall, orjson.dumps(told))
+
+    def _look_at_clock(self) -> None:
+        self._now_ms()
+        self.later(CLOCK_MS, self._look_at_clock)
 
     def operate(self, command: dict[str, Any]) -> None:
         """As the product's: an operator orders something."""

@@ -8,14 +8,16 @@ from unittest import mock
 import orjson
 import pytest
 
+from actors.call import clocks, recovery
 from actors.call import gap as gaps
-from actors.call import recovery
+from actors.call.envelope import rfc3339
 from actors.messages import OutcomesCame
 from actors.outgoing import Outgoing
 from actors.standing import Standing
 from tests.simulation import checker
+from tests.simulation.clock import Moment
 from tests.simulation.faults import Fault
-from tests.simulation.lab import run
+from tests.simulation.lab import BEGIN_MS, run
 from tests.simulation.places import PBX
 from tests.simulation.result import Result
 from tests.simulation.shrink import shortest
@@ -118,13 +120,36 @@ def test_a_gap_of_which_the_journal_knows_nothing_is_noticed() -> None:
     own = f"pbx:{PBX}"
     streams[own] = [each for each in streams[own] if each["operation"]["type"] != "monitoring-gap"]
     assert checker.told(streams, rows, PBX) == []
-    assert any("was not seen" in sentence for sentence in checker.unseen(streams, rows, blind.events, PBX))
+    assert any("was not seen" in sentence for sentence in checker.unseen(streams, rows, blind.events, blind.told, PBX))
+
+
+def test_what_happened_by_a_clock_that_was_set_must_be_covered() -> None:
+    """Unless no row tells of it: the clock was set again too soon, or went back while the host was down, late."""
+    own = f"pbx:{PBX}"
+    gap = {"operation": {"type": "monitoring-gap"}, "data": {"from": rfc3339(BEGIN_MS), "to": rfc3339(BEGIN_MS + 100)}}
+    first, second = Row(1, 0, Kind.LINK_UP, b"1"), Row(9, 0, Kind.LINK_UP, b"2")
+    begun, other = Row(2, 0, Kind.CLOCK, b"3"), Row(3, 0, Kind.CLOCK, b"4")
+    before = {first: Moment(1, 0, 0, BEGIN_MS - 10)}
+    back, same = Moment(5, 1, 0, BEGIN_MS - 5_000), {second: Moment(20, 1, 0, BEGIN_MS + 90)}
+    late, anew = Moment(6, 0, 0, BEGIN_MS + 5_000), {second: Moment(20, 2, 1, BEGIN_MS + 90)}
+
+    def judged(at: Moment, told: dict[Row, Moment]) -> bool:
+        return bool(checker.unseen({own: [gap]}, [*told], [(at, b"{}", False)], told, PBX))
+
+    assert judged(back, before | same)
+    assert not judged(back, before | anew)
+    assert judged(back, before | anew | {begun: Moment(5, 1, 0, 0)})
+    assert not judged(late, before | anew)
+    assert judged(late, before | anew | {other: Moment(7, 0, 0, 0)})
+    assert judged(late, before | same)
+    assert judged(late, before | anew | {second: Moment(20, 2, 1, BEGIN_MS + 5_001)})
+    assert not judged(late._replace(wall=BEGIN_MS + 50), before | same)
 
 
 def test_an_account_that_names_other_calls_is_noticed() -> None:
     """A call that began unseen must be adopted by a gap, and one that was seen to begin must not."""
     frames = [orjson.dumps({"type": "ChannelCreated", "channel": {"id": each}}) for each in ("seen", "unseen")]
-    happened = [(7, frame, False) for frame in frames]
+    happened = [(Moment(7, 0, 0, 7), frame, False) for frame in frames]
     rows = [Row(1, 7, Kind.FRAME, frames[0])]
 
     def judged_by(*adopted: str) -> list[str]:
@@ -302,6 +327,20 @@ SPOILT: dict[str, tuple[Any, str, Any, list[Fault]]] = {
         "_close",
         _hush_what_was_killed,
         [Fault(at, at * 2_000, "crash", ("connection",)) for at in range(1, 7)],
+    ),
+    "how the host's clock was set within a gap is forgotten": (
+        clocks,
+        "earliest",
+        lambda _clocks: None,
+        [
+            fault
+            for at in range(1, 6)
+            for fault in (
+                Fault(at, at * 3_000, "disk", ("journal", "full", 700)),
+                Fault(at, at * 3_000 + 100, "clock", (-500,)),
+                Fault(at, at * 3_000 + 600, "crash", ("connection",)),
+            )
+        ],
     ),
     "a call that ended unseen goes on for ever": (
         recovery._Diff,

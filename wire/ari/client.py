@@ -14,7 +14,6 @@ bug and not the PBX's doing.
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +29,7 @@ from wire.ari.ear import Ear
 from wire.ari.errors import AriDenied, AriError, Fault, translated
 from wire.ari.session import Described, Down, State, described
 from wire.backoff import Backoff
+from wire.host_clock import boot_ms, now_ms
 
 REPLACED_MARK = b'"ApplicationReplaced"'
 """Searched in every frame (about 0.1 µs); only a frame that has it is decoded to see whether it is that event."""
@@ -65,11 +65,6 @@ class AriLink:
         self.state: State = session.Disconnected()
         self.links = 0
         """Times that the link came up."""
-        self.until_ms = 0
-        """The latest that the host's clock can have said until the link came up last, Unix milliseconds."""
-        self.since_ms: int | None = None
-        """If the host's clock was set back before the link came up last: when the link before it was last heard, as the
-        clock counts now, Unix milliseconds."""
         self._pbx = pbx
         self._on_frame = on_frame
         self._on_up = on_up
@@ -120,11 +115,14 @@ class AriLink:
 
     def describe(self) -> Described:
         """The link's state now. In the loop's thread only, once `run` began."""
-        return described(self.state, self._loop.time(), _now_ms())
+        return described(self.state, self._loop.time(), now_ms())
 
     def heard_ms(self) -> int:
-        """When the last byte came over the last link, Unix milliseconds. In the loop's thread only, after a link."""
-        return self._ear.heard_ms(self._loop.time(), _now_ms())
+        """When the last byte came over the last link, as the host's clock counts now, Unix milliseconds.
+
+        In the loop's thread only, after a link.
+        """
+        return self._ear.heard_ms(boot_ms(), now_ms())
 
     # --- events into the machine --------------------------------------------------------------------------------------
 
@@ -221,12 +219,9 @@ class AriLink:
                 self._feed(session.Refused(error.fault, error.detail))
                 return
             self._socket = socket
-            now, wall_ms = self._loop.time(), _now_ms()
-            self.until_ms = self._ear.until_ms(now, wall_ms)
-            self.since_ms = self._ear.heard_ms(now, wall_ms) if self.until_ms > wall_ms else None
             self._ear = ear
             try:
-                ear.hear(now, wall_ms)
+                ear.hear(self._loop.time(), boot_ms())
                 self._feed(session.Opened())
                 await self._read(socket)
             finally:
@@ -323,10 +318,6 @@ def _end(
     return session.Closed(Down.LOST, known.detail if known else "the PBX broke the connection without a close frame")
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class _Connector(aiohttp.TCPConnector):
     """Makes one connection, and notes when data comes over it.
 
@@ -347,5 +338,5 @@ class _Protocol(ResponseHandler):
         self._time = loop.time
 
     def data_received(self, data: bytes) -> None:
-        self._ear.hear(self._time(), _now_ms())
+        self._ear.hear(self._time(), boot_ms())
         super().data_received(data)

@@ -1,50 +1,35 @@
-"""When one connection last gave us a byte, by both clocks."""
-
-_SET_MS = 100
-"""A clock that went back by less was not set: the two clocks were read with a pause in between, milliseconds."""
+"""When one connection last gave us a byte, by two clocks."""
 
 
 class Ear:
     """Notes when a PBX was heard.
 
-    The steady clock alone cannot say what the host's clock said then: that may have been set since, and the steady
-    one stands still while the host is suspended.
+    The link's steady clock stands still while the host is suspended, so that it cannot say what the host's clock said
+    then; the one that counts from the boot does not.
     """
 
-    __slots__ = ("_wall_ms", "heard")
+    __slots__ = ("_boot_ms", "heard")
 
     def __init__(self) -> None:
         self.heard = 0.0
         """When the last byte came, seconds of the steady clock."""
-        self._wall_ms = 0
+        self._boot_ms = 0
 
-    def hear(self, now: float, wall_ms: int) -> None:
+    def hear(self, now: float, boot_ms: int) -> None:
         """A byte came.
 
         Args:
             now: the steady clock, seconds.
-            wall_ms: the host's clock, Unix milliseconds.
+            boot_ms: milliseconds since the host's boot.
         """
         self.heard = now
-        self._wall_ms = wall_ms
+        self._boot_ms = boot_ms
 
-    def heard_ms(self, now: float, wall_ms: int) -> int:
-        """When the last byte came, Unix milliseconds: the earlier of what the host's clock said then and says now.
-
-        Args:
-            now: the steady clock, seconds.
-            wall_ms: the host's clock, Unix milliseconds.
-        """
-        return min(self._wall_ms, wall_ms - int((now - self.heard) * 1000))
-
-    def until_ms(self, now: float, wall_ms: int) -> int:
-        """The latest that the host's clock can have said since the last byte came, Unix milliseconds.
-
-        That is what it says now, or would if it had not been set back.
+    def heard_ms(self, boot_ms: int, wall_ms: int) -> int:
+        """When the last byte came, as the host's clock counts now, Unix milliseconds.
 
         Args:
-            now: the steady clock, seconds.
+            boot_ms: milliseconds since the host's boot.
             wall_ms: the host's clock, Unix milliseconds.
         """
-        untouched_ms = self._wall_ms + int((now - self.heard) * 1000)
-        return untouched_ms if untouched_ms - wall_ms > _SET_MS else wall_ms
+        return wall_ms - (boot_ms - self._boot_ms)

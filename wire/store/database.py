@@ -40,11 +40,6 @@ WAL_LIMIT_BYTES = CHECKPOINT_PAGES * 4096
 SUFFIXES = ("", "-wal", "-shm")
 
 
-def now_ms() -> int:
-    """The host's clock, Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
 @dataclass(frozen=True, slots=True)
 class Schema:
     """What a kind of database is made of."""

@@ -31,8 +31,10 @@ from typing import Literal, NamedTuple
 import orjson
 
 from conf.settings import Journal as JournalSettings
+from wire import host_clock
 from wire.backoff import Backoff
-from wire.store.database import WriterLock, disk_size, move_aside, now_ms, open_sound, remove, transaction, translated
+from wire.host_clock import now_ms
+from wire.store.database import WriterLock, disk_size, move_aside, open_sound, remove, transaction, translated
 from wire.store.errors import StoreDamaged, StoreError, StoreUnusable
 from wire.store.row import Kind, Position
 from wire.store.segment import SCHEMA, Segment, checksum, index_of, list_segments, segment_path
@@ -41,7 +43,7 @@ BATCH_ROWS = 4096  # about 4 MB: bounds the time that the first row of a batch w
 BATCH_BYTES = 8 * 1024 * 1024
 ROW_COST = 200  # bytes of memory that a waiting row takes besides its body
 CONTROL_ROOM = 1024 * 1024  # bytes above the reserve for link and operator rows
-CONTROL = frozenset({Kind.LINK_UP, Kind.LINK_DOWN, Kind.OPERATOR})
+CONTROL = frozenset({Kind.LINK_UP, Kind.LINK_DOWN, Kind.CLOCK, Kind.OPERATOR})
 RETRY = Backoff(minimum=0.1, maximum=2.0)  # seconds; a local disk costs nothing to ask, and minutes of reserve are few
 
 State = Literal["starting", "working", "refused", "closed", "failed"]
@@ -116,7 +118,8 @@ class JournalWriter:
         self._settings = settings
         self._on_committed = on_committed
         self._clock = clock
-        self._boot_id = boot_id if boot_id is not None else _boot_id()
+        # Where the host does not say, every start looks like one after a power cut, which is safe.
+        self._boot_id = boot_id or host_clock.boot_id() or f"{os.getpid()}-{now_ms()}"
         self._lock = WriterLock(directory / "writer.lock")
         self._thread: threading.Thread | None = None
         # Shared with the thread, under the condition's lock.
@@ -543,11 +546,3 @@ def _insert(connection: sqlite3.Connection, n: int, rows: list[_Waiting]) -> Non
 def _lost(from_ms: int, to_ms: int, reason: str, rows: int | None) -> _Waiting:
     body = orjson.dumps({"from_ms": from_ms, "to_ms": to_ms, "reason": reason, "rows": rows})
     return _Waiting(Kind.LOST.value, to_ms, body)
-
-
-def _boot_id() -> str:
-    """What the kernel calls this boot; without /proc every start looks like one after a power cut, which is safe."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return f"{os.getpid()}-{now_ms()}"

@@ -10,11 +10,8 @@ class Kind(StrEnum):
     FRAME = "frame"
     """One WebSocket message from ARI, as it came; not necessarily JSON."""
     LINK_UP = "link-up"
-    """JSON `{"generation": int, "app": str, "last_row_ms": int | null, "until_ms": int, "heard_ms": int | null}`: the
-    WebSocket is open, frames follow; `last_row_ms`: until when the PBX was surely heard before this process, if it is
-    this process's first link; `until_ms`: the latest that the host's clock can have said since the link before was
-    heard: later than now if it was set back; `heard_ms`: until when that was, if so, as the clock counts now (these two
-    not in journals of older versions)."""
+    """JSON `{"generation": int, "app": str}`: the WebSocket is open, frames follow. In journals of older versions,
+    which have no row of kind `clock`, also `last_row_ms` for this process's first link, as `heard_ms` there."""
     LINK_DOWN = "link-down"
     """JSON `{"reason": str, "detail": str, "last_data_ms": int | null, "behind_ms": int}`: no frames until the next
     link-up; `behind_ms`: how old the last frame was when it came, of a link that broke."""
@@ -24,6 +21,11 @@ class Kind(StrEnum):
     "link": int, "dry_run": bool, "heard_ms": int}`, `link` is the link-up's `generation`, with `dry_run` nothing is
     concluded, `heard_ms`: when the last byte had come over the link (not in journals of older versions),
     `info`, `channels` and `bridges` as ARI gave them (GET /asterisk/info, /channels, /bridges)."""
+    CLOCK = "clock"
+    """JSON `{"boot_id": str | null, "ahead_ms": int, "began": bool, "heard_ms": int | null}`: how far the host's clock
+    is ahead of CLOCK_BOOTTIME of this boot; a process's first row (`began`), and one before the next row whenever the
+    host's clock was set; `heard_ms`: until when the PBX was surely heard: before this process, as the host's clock
+    counted for the one before (`began`), or by this process, as it counts now (not in journals of older versions)."""
     OPERATOR = "operator"
     """JSON `{"command": str, …}`: what somebody told us to do, as `redrive` or `drop`."""
     LOST = "lost"

@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,12 @@ from actors.call.decoding import milliseconds
 from actors.call.envelope import rfc3339
 from actors.call.events import Channel
 from actors.call.gap import Gap
+from actors.call.recovery import clock, link_up, missed, rows_lost
 from conf.settings import Settings
 from tests import gaps
 from tests.telling import DOWN, SECOND, UP, Told, call_under_way, frame, look, stamp
 from tests.truth import recordings
-from wire.store.row import Kind
+from wire.store.row import Kind, Row
 
 
 def cel(name: str, channel: str, event: str) -> int:
@@ -289,26 +291,105 @@ def test_a_gap_in_which_the_clock_was_set_back(told: Told, caller: Channel) -> N
     assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("lost", 20_000, 30_000)
 
 
+def clock_row(seconds: int, ahead: int, began: bool = False, heard: int | None = None, boot: int = 1) -> dict[str, Any]:
+    """A row of the host's clock, at some time by it, in seconds."""
+    heard_ms = None if heard is None else heard * SECOND
+    return {"boot_id": f"boot {boot}", "ahead_ms": ahead * SECOND, "began": began, "heard_ms": heard_ms}
+
+
+AHEAD = 5
+"""How far the host's clock is ahead of the time since the boot, until it is set, seconds."""
+
+
 def test_a_clock_set_back_in_a_silence(told: Told, caller: Channel) -> None:
-    """What the PBX stamped by the old clock lies within the gap, though no row has a time as late."""
-    call_under_way(told, caller)
-    told.row(7, 20 * SECOND, Kind.LINK_DOWN, DOWN | {"last_data_ms": 19 * SECOND})
-    told.row(8, 21 * SECOND, Kind.LINK_UP, UP | {"until_ms": 40 * SECOND})
-    told.row(9, 22 * SECOND, Kind.SNAPSHOT, look(22 * SECOND, [caller]))
-    told.row(10, 25 * SECOND, Kind.SNAPSHOT, look(25 * SECOND, [caller]))
+    """What the PBX stamped by the old clock, and then by the new one, is covered, though no row has such a time."""
+    told.row(1, 9 * SECOND, Kind.CLOCK, clock_row(9, AHEAD, began=True))
+    call_under_way(told, caller, 1)
+    told.row(8, 1 * SECOND, Kind.CLOCK, clock_row(1, AHEAD - 20, heard=-1))
+    told.row(9, 2 * SECOND, Kind.LINK_DOWN, DOWN | {"last_data_ms": -1 * SECOND})
+    told.row(10, 3 * SECOND, Kind.LINK_UP, UP)
+    told.row(11, 4 * SECOND, Kind.SNAPSHOT, look(4 * SECOND, [caller]))
+    told.row(12, 7 * SECOND, Kind.SNAPSHOT, look(7 * SECOND, [caller]))
     [gap] = told.gaps
-    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("lost", 19_000, 40_000)
+    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("lost", -1_000, 23_000)
 
 
-def test_a_clock_set_back_between_two_links(told: Told, caller: Channel) -> None:
-    """What the PBX stamped by the new clock lies within the gap, though no row has a time as early."""
-    call_under_way(told, caller)
-    told.row(7, 40 * SECOND, Kind.LINK_DOWN, DOWN | {"last_data_ms": 39 * SECOND})
-    told.row(8, 36 * SECOND, Kind.LINK_UP, UP | {"until_ms": 46 * SECOND, "heard_ms": 29 * SECOND})
-    told.row(9, 37 * SECOND, Kind.SNAPSHOT, look(37 * SECOND, [caller]))
-    told.row(10, 40 * SECOND, Kind.SNAPSHOT, look(40 * SECOND, [caller]))
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_clock_set_twice_within_a_gap(told: Told, caller: Channel, dies: bool) -> None:
+    """The gap covers what it said in between, though both its ends were stamped by one clock; whoever tells of them."""
+    told.row(1, 9 * SECOND, Kind.CLOCK, clock_row(9, AHEAD, began=True))
+    call_under_way(told, caller, 1)
+    told.row(8, 40 * SECOND, Kind.LINK_DOWN, DOWN | {"last_data_ms": 39 * SECOND})
+    told.row(9, 36 * SECOND, Kind.CLOCK, clock_row(36, AHEAD - 5))
+    told.row(10, 42 * SECOND, Kind.CLOCK, clock_row(42, AHEAD, began=dies, heard=36))
+    told.row(11, 43 * SECOND, Kind.LINK_UP, UP)
+    told.row(12, 44 * SECOND, Kind.SNAPSHOT, look(44 * SECOND, [caller]))
+    told.row(13, 47 * SECOND, Kind.SNAPSHOT, look(47 * SECOND, [caller]))
     [gap] = told.gaps
-    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("lost", 29_000, 46_000)
+    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("lost", 34_000, 43_000)
+
+
+def test_a_clock_set_back_across_a_death(told: Told, caller: Channel) -> None:
+    """The next Connection has the same time since the boot: the gap covers what either clock said."""
+    told.row(1, 9 * SECOND, Kind.CLOCK, clock_row(9, AHEAD, began=True))
+    call_under_way(told, caller, 1)
+    told.row(8, 27 * SECOND, Kind.CLOCK, clock_row(27, AHEAD - 5, began=True, heard=30))
+    told.row(9, 28 * SECOND, Kind.LINK_UP, UP)
+    told.row(10, 29 * SECOND, Kind.SNAPSHOT, look(29 * SECOND, [caller]))
+    told.row(11, 32 * SECOND, Kind.SNAPSHOT, look(32 * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("killed", 25_000, 33_000)
+
+
+def test_a_second_connection_that_dies_before_its_link_is_up(told: Told, caller: Channel) -> None:
+    """The gap begins where the one before last heard the PBX, whatever the journal held since."""
+    told.row(1, 9 * SECOND, Kind.CLOCK, clock_row(9, AHEAD, began=True))
+    call_under_way(told, caller, 1)
+    told.row(8, 40 * SECOND, Kind.CLOCK, clock_row(40, AHEAD, began=True, heard=30))
+    told.row(9, 60 * SECOND, Kind.CLOCK, clock_row(60, AHEAD, began=True, heard=38))
+    told.row(10, 61 * SECOND, Kind.LINK_UP, UP)
+    told.row(11, 62 * SECOND, Kind.SNAPSHOT, look(62 * SECOND, [caller]))
+    told.row(12, 65 * SECOND, Kind.SNAPSHOT, look(65 * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("killed", 30_000, 61_000)
+
+
+def test_a_gap_that_is_not_confirmed_ends_with_its_connection(told: Told, caller: Channel) -> None:
+    """The next one's begins there."""
+    told.row(1, 9 * SECOND, Kind.CLOCK, clock_row(9, AHEAD, began=True))
+    call_under_way(told, caller, 1)
+    told.row(8, 20 * SECOND, Kind.LINK_DOWN, DOWN | {"last_data_ms": 19 * SECOND})
+    told.row(9, 21 * SECOND, Kind.LINK_UP, UP)
+    told.row(10, 30 * SECOND, Kind.CLOCK, clock_row(30, AHEAD, began=True, heard=25))
+    told.row(11, 31 * SECOND, Kind.LINK_UP, UP)
+    told.row(12, 32 * SECOND, Kind.SNAPSHOT, look(32 * SECOND, [caller]))
+    told.row(13, 35 * SECOND, Kind.SNAPSHOT, look(35 * SECOND, [caller]))
+    assert [(one["reason"], milliseconds(one["from"]), milliseconds(one["to"])) for one in told.gaps] == [
+        ("lost", 19_000, 21_000),
+        ("killed", 25_000, 31_000),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "from_ms", "to_ms"),
+    [
+        pytest.param(60, 18_000, 71_000, id="the clock went on"),
+        pytest.param(-90, -90_000, 31_000, id="the clock was set back"),
+    ],
+)
+def test_a_reboot_within_a_gap(told: Told, caller: Channel, ahead: int, from_ms: int, to_ms: int) -> None:
+    """The gap covers what the clock said before, as far as rows tell, and all since the boot by the new one."""
+    told.row(1, 9 * SECOND, Kind.CLOCK, clock_row(9, AHEAD, began=True))
+    call_under_way(told, caller, 1)
+    told.row(8, 30 * SECOND, Kind.LINK_DOWN, DOWN | {"last_data_ms": 29 * SECOND})
+    told.row(9, 20 * SECOND, Kind.CLOCK, clock_row(20, AHEAD - 11))
+    at = ahead + 10
+    told.row(1, at * SECOND, Kind.CLOCK, clock_row(at, ahead, began=True, heard=20, boot=2))
+    told.row(2, (at + 1) * SECOND, Kind.LINK_UP, UP)
+    told.row(3, (at + 2) * SECOND, Kind.SNAPSHOT, look((at + 2) * SECOND, [caller]))
+    told.row(4, (at + 5) * SECOND, Kind.SNAPSHOT, look((at + 5) * SECOND, [caller]))
+    [gap] = told.gaps
+    assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("journal-lost", from_ms, to_ms)
 
 
 def test_a_clock_set_back_while_connection_was_dead(told: Told, caller: Channel) -> None:
@@ -319,6 +400,23 @@ def test_a_clock_set_back_while_connection_was_dead(told: Told, caller: Channel)
     told.row(9, 17 * SECOND, Kind.SNAPSHOT, look(17 * SECOND, [caller]))
     [gap] = told.gaps
     assert (gap["reason"], milliseconds(gap["from"]), milliseconds(gap["to"])) == ("killed", 13_000, 19_000)
+
+
+def test_rows_that_are_gone_after_a_clock_set_back(caller: Channel, told: Told) -> None:
+    """A gap that was not told when they went keeps its ends, though all that is left has earlier times."""
+    told.row(1, 9 * SECOND, Kind.CLOCK, clock_row(9, AHEAD, began=True))
+    call_under_way(told, caller, 1)
+    told.row(8, 40 * SECOND, Kind.LINK_DOWN, DOWN | {"last_data_ms": 39 * SECOND})
+    told.row(9, 42 * SECOND, Kind.LINK_UP, UP)
+    told.row(10, 13 * SECOND, Kind.CLOCK, clock_row(13, AHEAD - 30, heard=13))
+    watch = missed(told.run.world.watch, 12, 14 * SECOND, 15 * SECOND)
+    lost = {"from_ms": 14 * SECOND, "to_ms": 16 * SECOND, "reason": "the host stopped", "rows": None}
+    correlation = told.run.world.correlation
+    watch = rows_lost(watch, correlation, Row(1, 16 * SECOND, Kind.LOST, b""), lost)
+    watch, _ = clock(watch, Row(2, 16 * SECOND, Kind.CLOCK, b""), clock_row(16, 12, began=True, boot=2), True)
+    watch, _ = link_up(watch, correlation, Row(3, 17 * SECOND, Kind.LINK_UP, b""), UP, True)
+    assert watch.gap is not None
+    assert (watch.gap.reason, watch.gap.from_ms, watch.gap.to_ms) == ("journal-lost", 14 * SECOND, 42 * SECOND)
 
 
 def test_rows_lost_across_a_clock_set_back(told: Told, caller: Channel) -> None:
