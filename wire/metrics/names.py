@@ -160,14 +160,6 @@ SINK_BLOCKED = Metric(
 # Recovery
 GAPS = Metric("gaps", "counter", "gaps", "Times in which events could not be seen", role="recovery")
 AUDITS = Metric("audits", "counter", "audits", "Comparisons of the PBX's channels with ours", role="recovery")
-CORRECTIONS = Metric(
-    "corrections",
-    "counter",
-    "calls",
-    "Calls adopted, corrected or ended by a comparison, by what was done",
-    ("what",),
-    "switchboard",
-)
 
 # Supervision
 RESTARTS = Metric("restarts", "counter", "restarts", "Children restarted, by role", ("child",), "supervisor")

@@ -1,8 +1,11 @@
 """The list of metrics."""
 
 import re
+from pathlib import Path
 
 from wire.metrics import names
+
+SOURCE = Path(names.__file__).parents[2]
 
 NEEDED = {
     "events",
@@ -37,3 +40,12 @@ def test_every_metric_has_unit_and_meaning() -> None:
 def test_what_operators_were_promised_is_there() -> None:
     """Events, calls, messages, lag, depth, restarts, connections and publish latency each have a metric."""
     assert set(names.BY_NAME) >= NEEDED
+
+
+def test_every_metric_is_fed() -> None:
+    """What is listed is used somewhere in the product: a metric that nobody feeds would always say that all is well."""
+    product = "".join(
+        path.read_text() for folder in ("actors", "supervision", "wire") for path in (SOURCE / folder).rglob("*.py")
+    )
+    listed = {name for name, value in vars(names).items() if isinstance(value, names.Metric)}
+    assert listed <= set(re.findall(r"\bnames\.([A-Z_]+)\b", product))
