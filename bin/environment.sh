@@ -11,6 +11,7 @@ fail() { # message, exit code (default 1)
 
 root=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd -P)
 venv=$root/.venv
+held= # a signal that the program unblocks itself, once it has a handler
 
 stamp() { # lock file
     sha256sum <"$root/$1"
@@ -73,5 +74,9 @@ run() { # module, arguments…
     module=$1
     shift
     export PYTHONPATH="$root" PYTHONSAFEPATH=1
+    # Blocked, it waits until the program takes it. An env that cannot (older than coreutils 8.31) is done without.
+    if [ -n "$held" ] && env --block-signal="$held" true 2>/dev/null; then
+        exec env --block-signal="$held" "$venv/bin/python" -m "$module" "$@"
+    fi
     exec "$venv/bin/python" -m "$module" "$@"
 }

@@ -6,8 +6,14 @@ It watches the Admin and Root by pidfd, and asks Root now and then whether it li
 is silent, the group is killed and everything starts over: at most 5 times in 60 s, then exit 70.
 
 Exit codes (sysexits.h): 0 stopped as told · 64 wrong command line · 70 given up · 78 wrong configuration ·
-130 interrupted before there was anything to stop.
+130 interrupted (SIGINT) before there was anything to stop.
 """
+
+from supervision.signals import Signals, ToldToStop
+
+if __name__ == "__main__":
+    # Before all other imports, which take up to a second: a signal meanwhile is neither lost nor a traceback.
+    _told = Signals()
 
 import gc
 import importlib
@@ -17,9 +23,8 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -68,17 +73,22 @@ class TreeLost(Exception):
 class Arimond:
     """Keeps one tree running until told to stop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, told: Signals) -> None:
         self._settings = settings
         self._generation = 0
-        self._told = _Signals()
+        self._told = told
         self._deadline: float | None = None
 
     def run(self, demo: Demo | None, seconds: float | None) -> int:
-        """Run until a signal, or for some time. Returns the exit code."""
+        """Run until a signal, or for some time. Returns the exit code.
+
+        Raises:
+            ToldToStop: while there was no tree.
+        """
         attempts: Restarts = ()
         _load_actors(tree.root(self._settings))
         while True:
+            self._told.check()
             self._generation += 1
             booted = _Tree(self._settings, self._generation)
             try:
@@ -165,7 +175,7 @@ class _Tree:
         """Readable when the Admin or Root has ended."""
         return list(self._pidfds)
 
-    def boot(self, told: "_Signals") -> None:
+    def boot(self, told: Signals) -> None:
         """Start everything; returns when Root says that all is started, or somebody told us to stop.
 
         Raises:
@@ -219,7 +229,7 @@ class _Tree:
     def _root_answered(self) -> None:
         self._answered, self._starved = time.monotonic(), Starved(self._root_pid)
 
-    def stop(self, seconds: float, told: "_Signals") -> None:
+    def stop(self, seconds: float, told: Signals) -> None:
         """Stop the tree in order; what is not done in time is killed when the context ends."""
         assert self._host is not None
         body = self._say(Letter(self._root, ARIMOND, Stop(int(seconds * 1000))), 0.1)
@@ -277,28 +287,6 @@ def _load_actors(spec: SupervisorSpec) -> None:
     gc.freeze()
 
 
-class _Signals:
-    """SIGTERM and SIGINT, as a flag and something to wait for."""
-
-    def __init__(self) -> None:
-        self.stop = False
-        """Stop in order."""
-        self.hurry = False
-        """Do not wait for that: a second Ctrl-C."""
-        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._received)
-
-    def _received(self, number: int, _frame: FrameType | None) -> None:
-        self.hurry |= self.stop and number == signal.SIGINT
-        self.stop = True
-        os.write(self._write, b"\0")
-
-    def wait(self, seconds: float, filenos: list[int]) -> None:
-        """Wait for a signal, or one of the descriptors, at most so long."""
-        select.select([self._read, *filenos], [], [], seconds)
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Your settings (YAML).")
 @click.option("--check", "only_check", is_flag=True, help="Say everything that is wrong with the settings, and exit.")
@@ -309,17 +297,22 @@ class _Signals:
     type=click.Path(path_type=Path, file_okay=False),
     help="Where to keep state (wins over the settings).",
 )
-def command(config: Path | None, only_check: bool, demo: bool, seconds: float | None, state_dir: Path | None) -> int:
+@click.pass_obj
+def command(
+    told: Signals, config: Path | None, only_check: bool, demo: bool, seconds: float | None, state_dir: Path | None
+) -> int:
     """Watch Asterisk PBXs over ARI and publish every call's life to RabbitMQ."""
+    told.check()
     with ExitStack() as stack:
         try:
-            show = stack.enter_context(Demo(state_dir)) if demo else None
+            show = stack.enter_context(Demo(state_dir, told)) if demo else None
             overrides = show.overrides if show is not None else {}
             if state_dir is not None:
                 overrides |= {"state_dir": str(state_dir.absolute())}
-            if only_check:
-                return _say_check(config, overrides)
-            settings = load(config, overrides)
+            with told.at_once():
+                if only_check:
+                    return _say_check(config, overrides)
+                settings = load(config, overrides)
             log.setup(settings, role="arimond")
             lock = stack.enter_context(WriterLock(settings.state_dir / "arimond.lock"))
         except ConfigurationError as error:
@@ -332,7 +325,7 @@ def command(config: Path | None, only_check: bool, demo: bool, seconds: float | 
             return _refused(str(error), EXIT_GIVEN_UP)
         assert lock.held
         try:
-            return Arimond(settings).run(show, seconds)
+            return Arimond(settings, told).run(show, seconds)
         except DemoFailed as error:
             return _refused(str(error), EXIT_GIVEN_UP)
 
@@ -351,23 +344,27 @@ def _refused(text: str, code: int) -> int:
     return code
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, told: Signals | None = None) -> int:
     """Run arimond.
 
     Args:
         arguments: the command line without the program's name; None takes the process's.
+        told: the process's signals, if they have been taken already; else they are meanwhile.
 
     Returns:
         The exit code.
     """
+    if told is None:
+        with closing(Signals()) as told:
+            return main(arguments, told)
     try:
-        code = command.main(arguments, prog_name="arimond", standalone_mode=False)
+        code = command.main(arguments, prog_name="arimond", standalone_mode=False, obj=told)
     except click.ClickException as error:
         # click's own code for a wrong command line is 2, which is no word of sysexits.h's.
         error.show()
         return EXIT_USAGE
-    except click.Abort:
-        return EXIT_INTERRUPTED
+    except ToldToStop as order:
+        return EXIT_INTERRUPTED if order.number == signal.SIGINT else EXIT_OK
     return int(code)
 
 
@@ -376,4 +373,4 @@ def _now_ms() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(told=_told))

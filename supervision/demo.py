@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from supervision import links
+from supervision.signals import Signals
 
 SIMULATOR_LIMIT = 20.0
 """Seconds until the simulator must listen, and within which it must end when told to."""
@@ -30,8 +31,9 @@ class DemoFailed(Exception):
 class Demo:
     """The simulator and the live view around one tree."""
 
-    def __init__(self, state_dir: Path | None) -> None:
+    def __init__(self, state_dir: Path | None, told: Signals) -> None:
         self._given = state_dir
+        self._told = told
         self.directory = state_dir.absolute() if state_dir else Path(tempfile.mkdtemp(prefix="arimon-demo-"))
         self.overrides: dict[str, Any] = {}
         """Settings of the demonstration, over all others."""
@@ -39,6 +41,12 @@ class Demo:
         self._view: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Demo":
+        """Start the simulator.
+
+        Raises:
+            DemoFailed: it does not play.
+            ToldToStop: meanwhile.
+        """
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             port = self._start_simulator()
@@ -120,10 +128,11 @@ class Demo:
             )
         until = time.monotonic() + SIMULATOR_LIMIT
         while not port_file.exists():
+            self._told.check()
             self.check()
             if time.monotonic() > until:
                 raise DemoFailed(f"the simulator does not listen after {SIMULATOR_LIMIT:.0f} s: {self._said()}")
-            time.sleep(0.02)
+            self._told.wait(0.02, [])
         return int(port_file.read_text().split()[0])
 
     def _said(self) -> str:

@@ -19,8 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHON = str(Path(sys.executable).resolve())
 
 PROBE = """\
-import json, os, sys
-print(json.dumps({"args": sys.argv[1:], "cwd": os.getcwd(), "python": sys.executable, "file": __file__}))
+import json, os, signal, sys
+held = [signal.Signals(each).name for each in signal.pthread_sigmask(signal.SIG_BLOCK, ())]
+said = {"args": sys.argv[1:], "cwd": os.getcwd(), "python": sys.executable, "file": __file__, "held": held}
+print(json.dumps(said))
 sys.exit(7 if "fail" in sys.argv else 0)
 """
 
@@ -116,6 +118,22 @@ def test_the_callers_folder_is_kept_and_not_trusted(ready: Path, tmp_path: Path,
     assert run.returncode == 0, run.stderr
     assert f'"cwd": "{tmp_path}"' in run.stdout
     assert f'"file": "{ready}/probe/main.py"' in run.stdout
+
+
+def test_arimond_finds_a_ctrl_c_held_back(ready: Path, start: Callable[..., Run]) -> None:
+    """Python starts with SIGINT blocked, for arimond alone, which unblocks it; where env cannot, it starts as it is."""
+    assert '"held": []' in start().stdout
+    text = (ROOT / "bin" / "arimond").read_text().replace("run supervision.arimond", "run probe.main")
+    program = executable(ready / "bin" / "arimond", text)
+    run = start("a b", "", "*", program=program)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert '"held": ["SIGINT"]' in run.stdout
+    assert '"args": ["a b", "", "*"]' in run.stdout
+    (ready / "tools").mkdir()
+    executable(ready / "tools" / "env", "#!/bin/sh\necho 'unrecognized option' >&2\nexit 125\n")
+    run = start(program=program, PATH=f"{ready}/tools:{os.environ['PATH']}")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert '"held": []' in run.stdout
 
 
 def test_the_exit_code_is_the_programs(ready: Path, start: Callable[..., Run]) -> None:

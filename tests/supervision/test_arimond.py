@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from supervision.arimond import ATTEMPTS, EXIT_CONFIG, EXIT_GIVEN_UP, EXIT_OK, EXIT_USAGE, main
+from supervision.arimond import ATTEMPTS, EXIT_CONFIG, EXIT_GIVEN_UP, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, main
 from tests.daemon import LIMIT, ROOT, Daemon, Simulator, assert_complete, load, replayed, wait_for, whole_lines
 from wire.control.api import ControlError
 
@@ -244,6 +244,73 @@ def test_a_signal_during_the_start_is_heeded(daemon: Daemon) -> None:
     wait_for(lambda: logged(daemon, "actor.started") or None, "the first process of the tree is up")
     assert daemon.stop() == EXIT_OK
     assert logged(daemon, "arimond.started") == []
+
+
+def hold_a_ctrl_c_back() -> None:
+    """In a new process: SIGINT has come, and is blocked."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_ctrl_c_while_python_starts_is_heeded_if_it_is_held_back(daemon: Daemon) -> None:
+    """As bin/arimond does: exit 130, and nothing is begun or said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "supervision.arimond", "--config", str(daemon.config)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        preexec_fn=hold_a_ctrl_c_back,
+        capture_output=True,
+        timeout=LIMIT,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (EXIT_INTERRUPTED, b"", b"")
+    assert not daemon.state.exists()
+
+
+LOADING = """
+import os, runpy, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "conf":
+            os.kill(os.getpid(), {number})
+
+sys.meta_path.insert(0, Finder())
+runpy.run_module("supervision.arimond", run_name="__main__", alter_sys=True)
+"""
+"""arimond, to which a signal comes while it loads its code."""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGTERM, EXIT_OK)])
+def test_a_signal_while_it_loads_is_heeded(daemon: Daemon, number: int, code: int) -> None:
+    """It ends before it begins anything, and says nothing."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING.format(number=int(number)), "--config", str(daemon.config)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=LIMIT,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
+    assert not daemon.state.exists()
+
+
+def test_a_configuration_that_does_not_come_can_be_interrupted(tmp_path: Path) -> None:
+    """A file that is a pipe nobody writes into: SIGINT, exit 130, no traceback."""
+    pipe = tmp_path / "arimon.yaml"
+    os.mkfifo(pipe)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "supervision.arimond", "--check", "--config", str(pipe)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        # Opened as soon as arimond has, which then reads.
+        with pipe.open("wb"):
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=LIMIT)[0] == b""
+        assert process.returncode == EXIT_INTERRUPTED
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from conf.settings import Settings
+from supervision import links
 from supervision.demo import Demo, DemoFailed
+from supervision.signals import Signals, ToldToStop
 from tests.daemon import LIMIT, ROOT, assert_complete, marked, replayed, wait_for, whole_lines
 from wire.control.api import ControlError
 from wire.control.client import ControlClient
@@ -22,12 +24,12 @@ from wire.control.client import ControlClient
 class Run:
     """One demonstration, in a process of its own."""
 
-    def __init__(self, state: Path, *arguments: str) -> None:
+    def __init__(self, state: Path, *arguments: str, program: tuple[str, str] = ("-m", "supervision.arimond")) -> None:
         self.state = state
         self.mark = uuid.uuid4().hex
         environ = {"ARIMON_TEST_MARK": self.mark, "PYTHONPATH": str(ROOT), "SPT_NOENV": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "supervision.arimond", "--demo", "--state-dir", str(state), *arguments],
+            [sys.executable, *program, "--demo", "--state-dir", str(state), *arguments],
             env=os.environ | environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -64,9 +66,16 @@ class Run:
 
 
 @pytest.fixture
-def state() -> Iterator[Path]:
+def told() -> Iterator[Signals]:
+    """Whoever runs the tests has the signals back afterwards."""
+    with closing(Signals()) as signals:
+        yield signals
+
+
+@pytest.fixture
+def state(told: Signals) -> Iterator[Path]:
     """A folder with a short path: a Unix socket goes into it."""
-    demo = Demo(None)
+    demo = Demo(None, told)
     yield demo.directory
     demo.__exit__()
     assert not demo.directory.exists()
@@ -151,21 +160,32 @@ def test_a_simulator_that_ends_is_told(state: Path) -> None:
         run.close()
 
 
-def test_a_folder_of_its_own_is_removed() -> None:
+def test_a_folder_of_its_own_is_removed(told: Signals) -> None:
     """Without --state-dir nothing is left on the disk."""
-    demo = Demo(None)
+    demo = Demo(None, told)
     with demo:
         assert demo.directory.is_dir()
         assert demo.overrides["state_dir"] == str(demo.directory)
     assert not demo.directory.exists()
 
 
-def test_a_start_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch, told: Signals) -> None:
     """A simulator that cannot listen is told, and its folder removed."""
-    demo = Demo(None)
+    demo = Demo(None, told)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(DemoFailed, match="the simulator ended with exit code 1"), demo:
         pass
+    assert not demo.directory.exists()
+
+
+def test_a_start_that_is_not_to_be_leaves_nothing(told: Signals) -> None:
+    """Told to stop before the simulator listens, it waits for nothing: no process and no folder is left."""
+    demo = Demo(None, told)
+    before = links.children_of(os.getpid())
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(ToldToStop), demo:
+        pass
+    assert links.children_of(os.getpid()) == before
     assert not demo.directory.exists()
 
 
@@ -177,5 +197,34 @@ def test_an_impatient_ctrl_c_is_no_traceback(state: Path) -> None:
         run.process.send_signal(signal.SIGINT)
         assert run.end() in (0, 130)
         assert "Traceback" not in run.output
+    finally:
+        run.close()
+
+
+SIGNALLED = """
+import os, signal, sys
+from supervision.arimond import main
+
+os.register_at_fork({hook}=lambda: os.kill(os.getpid(), {number}))
+sys.exit(main())
+"""
+"""arimond, to which a signal comes within a hook of the fork that starts the simulator."""
+
+
+@pytest.mark.parametrize(
+    ("hook", "number", "code"),
+    [
+        ("before", signal.SIGINT, 130),
+        ("after_in_parent", signal.SIGINT, 130),
+        ("after_in_parent", signal.SIGTERM, 0),
+    ],
+)
+def test_a_signal_within_a_fork_is_not_lost(state: Path, hook: str, number: int, code: int) -> None:
+    """What a hook of a fork raises Python forgets; the order to stop is kept, and said by nothing but the exit code."""
+    run = Run(state, program=("-c", SIGNALLED.format(hook=hook, number=int(number))))
+    try:
+        assert run.end() == code
+        assert run.output == ""
+        assert not (state / "arimond.log").exists()
     finally:
         run.close()
