@@ -23,7 +23,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +50,8 @@ class Schema:
     """SQLite's application_id: tells our files from others'."""
     steps: tuple[str, ...]
     """Step i (SQL, one or more statements) brings version i to i + 1; the version (user_version) is their number."""
+    damage: Callable[[sqlite3.Connection], str | None] | None = None
+    """Says what is wrong with the content of a file whose structure is sound; texts that are none come replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ def open_writer(
         path: The file; made if missing, set aside if damaged.
         schema: What it must be.
         synchronous: `normal` syncs at checkpoints, `full` at every commit too.
-        check: Run SQLite's quick_check (reads the whole file: about 0.3 s per GB from the page cache).
+        check: Run SQLite's quick_check (reads the whole file: about 0.3 s per GB from the page cache), then `damage`.
 
     Raises:
         StoreUnusable: the disk refuses.
@@ -213,6 +215,12 @@ def open_sound(
                 raise StoreDamaged(path, "; ".join(findings))
         if version < len(schema.steps):
             _migrate(connection, schema, version)
+        if check and tables and schema.damage is not None:
+            connection.text_factory = lambda data: data.decode(errors="replace")
+            found = schema.damage(connection)
+            connection.text_factory = str
+            if found is not None:
+                raise StoreDamaged(path, found)
     except (sqlite3.Error, OSError, StoreError) as error:
         if connection is not None:
             connection.close()

@@ -23,6 +23,7 @@ Switchboard takes single rows, each behind a `begin_row()`, which tells how ofte
 """
 
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,19 @@ __all__ = [
     "Suspect",
 ]
 
+
+def _damage(connection: sqlite3.Connection) -> str | None:
+    """What is wrong with where we are, or with what is still to be published."""
+    uuid, n, crc = connection.execute("SELECT uuid, n, crc FROM checkpoint").fetchone()
+    if crc is not None and crc != _checksum(uuid, n):
+        return "the checkpoint has another checksum"
+    return outbox.damage(connection)
+
+
+def _checksum(uuid: str | None, n: int) -> int:
+    return zlib.crc32(f"{uuid} {n}".encode())
+
+
 SCHEMA = Schema(
     name="ledger",
     application_id=0x41724C67,  # "ArLg"
@@ -70,7 +84,10 @@ SCHEMA = Schema(
         snapshots.STEP,
         marks.STEP,
         quarantine.REDRIVE_STEP,
+        outbox.CRC_STEP,
+        "ALTER TABLE checkpoint ADD COLUMN crc INTEGER; -- of uuid and n; null: moved by a version that wrote none",
     ),
+    damage=_damage,
 )
 
 
@@ -155,7 +172,7 @@ class Ledger:
 
     def _use(self, connection: sqlite3.Connection) -> None:
         self._opened = connection
-        self.outbox = Outbox(connection)
+        self.outbox = Outbox(connection, self._path)
         self.quarantine = Quarantine(connection)
         self.snapshots = Snapshots(connection, self._path)
         self.marks = Marks(connection)
@@ -189,9 +206,9 @@ class Ledger:
             latest_ms: The latest time of the rows passed, Unix milliseconds.
         """
         self._connection.execute(
-            "UPDATE checkpoint SET uuid = ?, n = ?, moved_ms = max(coalesce(moved_ms, 0), ?), attempts = 0,"
+            "UPDATE checkpoint SET uuid = ?, n = ?, crc = ?, moved_ms = max(coalesce(moved_ms, 0), ?), attempts = 0,"
             " row_uuid = NULL, row_n = NULL, row_begun = 0",
-            (*position, latest_ms),
+            (*position, _checksum(*position), latest_ms),
         )
         self._attempt = self._trying = None
 

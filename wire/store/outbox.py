@@ -5,17 +5,22 @@ Confirmed messages are deleted. Ids rise in the order of adding and are never us
 since without it SQLite counts from 1 again once the table was empty, and a late confirmation of the old id 7 would
 delete the new one.
 
-Used by whoever owns a stream: put `STEP` into the owner's schema, make an `Outbox` of the owner's connection, and call
-what changes it within the owner's transaction. Readers (arimon-ctl) make one of a read-only connection.
+Used by whoever owns a stream: put `STEP` and `CRC_STEP` into the owner's schema, make an `Outbox` of the owner's
+connection, and call what changes it within the owner's transaction. Readers (arimon-ctl) make one of a read-only
+connection. After a power cut a body may hold other bytes than were written, which SQLite does not notice: so each
+message has a checksum, the owner asks `damage` when it opens the file, and nothing that does not fit is ever offered.
 """
 
 import sqlite3
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from wire.message import OutboundMessage
+from wire.store.errors import StoreDamaged
 
 STEP = """
 CREATE TABLE outbox (
@@ -38,8 +43,10 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_parked ON outbox (parked_ms);
 """
 
+CRC_STEP = "ALTER TABLE outbox ADD COLUMN crc INTEGER; -- null: added by a version that wrote none"
+
 _MESSAGE = "message_id, form, server, stream, sequence, operation, call_id, timestamp_ms, routing_key, body"
-_INSERT = f"INSERT INTO outbox (id, {_MESSAGE}, added_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_INSERT = f"INSERT INTO outbox (id, {_MESSAGE}, crc, added_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _THESE = "id IN (SELECT value FROM json_each(?))"  # any number of ids as one parameter
 
 
@@ -79,10 +86,12 @@ class Outbox:
 
     Args:
         connection: The owner's.
+        path: Its file, for errors.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
 
     def add(self, messages: Iterable[OutboundMessage], now_ms: int) -> list[Entry]:
         """Add messages in order; within the owner's transaction.
@@ -93,7 +102,9 @@ class Outbox:
         last = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
         first = last[0] + 1 if last else 1
         entries = [Entry(id, message) for id, message in enumerate(messages, first)]
-        self._connection.executemany(_INSERT, ((id, *message, now_ms) for id, message in entries))
+        self._connection.executemany(
+            _INSERT, ((*row, _checksum(row), now_ms) for row in ((id, *message) for id, message in entries))
+        )
         return entries
 
     def confirm(self, ids: Iterable[int]) -> None:
@@ -137,7 +148,10 @@ class Outbox:
         """
         self.confirm(ids)
         columns = ", ".join(f"{each} = ?" for each in _MESSAGE.split(", "))
-        self._connection.execute(f"UPDATE outbox SET {columns} WHERE id = ?", (*told.message, told.id))  # noqa: S608
+        self._connection.execute(
+            f"UPDATE outbox SET {columns}, crc = ? WHERE id = ?",  # noqa: S608
+            (*told.message, _checksum((told.id, *told.message)), told.id),
+        )
 
     def load(self, after_id: int, rows: int, max_bytes: int) -> list[Entry]:
         """The next waiting messages by id.
@@ -146,16 +160,21 @@ class Outbox:
             after_id: Only ids above this one.
             rows: Most messages to give.
             max_bytes: Stop at the message whose body brings the bodies' sum to this size.
+
+        Raises:
+            StoreDamaged: one has another checksum.
         """
         found: list[Entry] = []
         size = 0
         cursor = self._connection.execute(
-            f"SELECT id, {_MESSAGE} FROM outbox"  # noqa: S608
+            f"SELECT crc, id, {_MESSAGE} FROM outbox"  # noqa: S608
             " WHERE id > ? AND parked_ms IS NULL ORDER BY id LIMIT ?",
             (after_id, rows),
         )
         try:
-            for row in cursor:
+            for crc, *row in cursor:
+                if not _is_sound(row, crc):
+                    raise StoreDamaged(self._path, _damaged(row))
                 entry = _entry(row)
                 found.append(entry)
                 size += len(entry.message.body)
@@ -209,7 +228,32 @@ class Outbox:
         return [Listed(_entry(row[:-2]), *row[-2:]) for row in found]
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def damage(connection: sqlite3.Connection) -> str | None:
+    """What is wrong with a message that waits or is parked; None if nothing is. Reads them all.
+
+    Args:
+        connection: The owner's.
+    """
+    for crc, *row in connection.execute(f"SELECT crc, id, {_MESSAGE} FROM outbox"):  # noqa: S608
+        if not _is_sound(row, crc):
+            return _damaged(row)
+    return None
+
+
+def _damaged(row: Sequence[Any]) -> str:
+    return f"message {row[0]} of the outbox has another checksum"
+
+
+def _is_sound(row: Sequence[Any], crc: object) -> bool:
+    return crc is None or (isinstance(row[-1], bytes) and _checksum(row) == crc)
+
+
+def _checksum(row: Sequence[Any]) -> int:
+    """Of an id and a message's fields, the body last."""
+    return zlib.crc32(row[-1], zlib.crc32("\0".join(map(str, row[:-1])).encode()))
+
+
+def _entry(row: Sequence[Any]) -> Entry:
     return Entry(row[0], OutboundMessage(*row[1:]))
 
 

@@ -111,7 +111,7 @@ def eventually() -> Eventually:
 def memory() -> Iterator[sqlite3.Connection]:
     """A database in memory with an outbox."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript(outbox.STEP)
+    connection.executescript(outbox.STEP + outbox.CRC_STEP)
     yield connection
     connection.close()
 

@@ -99,6 +99,24 @@ def test_a_damaged_ledger_is_set_aside(ledger: Ledger, path: Path) -> None:
     assert ledger.position() is None
 
 
+@pytest.mark.parametrize(
+    "change", ["UPDATE outbox SET body = x'00'", "UPDATE outbox SET server = x'ff'", "UPDATE checkpoint SET n = 5"]
+)
+def test_other_bytes_in_a_sound_structure_are_damage(ledger: Ledger, path: Path, message: Make, change: str) -> None:
+    """What SQLite does not notice after a power cut is found at the opening: it is neither published nor believed."""
+    with ledger.transaction():
+        ledger.move(Position("j", 4), 50)
+        ledger.outbox.add([message()], 50)
+    ledger.close()
+    assert not ledger.open().fresh
+    ledger._connection.execute(change)
+    ledger.close()
+    opened = ledger.open()
+    assert opened.fresh
+    assert "another checksum" in (opened.damage or "")
+    assert ledger.outbox.counts().waiting == 0
+
+
 def test_one_writer(ledger: Ledger, path: Path) -> None:
     """A second owner is refused with the pid; a look by a reader is not."""
     with pytest.raises(StoreLocked):

@@ -3,6 +3,7 @@
 import random
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -50,8 +51,8 @@ class Lab:
         self.draw = random.Random(seed)
         self.message = message
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.connection.executescript(outbox_module.STEP)
-        self.outbox = Outbox(self.connection)
+        self.connection.executescript(outbox_module.STEP + outbox_module.CRC_STEP)
+        self.outbox = Outbox(self.connection, Path(":memory:"))
         self.now = 0
         self.sequences = {f"call:{n}": 0 for n in range(self.draw.randint(1, 9))}
         self.received: dict[str, list[int]] = {stream: [] for stream in self.sequences}
