@@ -71,10 +71,16 @@ class Codec:
 
     def __init__(self, classes: Iterable[type]) -> None:
         self._allowed = _CONTAINERS | {(each.__module__, each.__qualname__): each for each in classes}
+        # Python 3.11.0 to 3.11.3 would write an enum as a getattr of its class, which is not allowed.
+        self._reducers = {each: _by_value for each in classes if issubclass(each, Enum)}
 
     def encode(self, value: object) -> bytes:
         """A value as a blob. Does not check its classes: decode() does, and a test of the owner's should."""
-        data = pickle.dumps(value, protocol=5)
+        written = io.BytesIO()
+        pickler = pickle.Pickler(written, protocol=5)
+        pickler.dispatch_table = self._reducers
+        pickler.dump(value)
+        data = written.getvalue()
         return zlib.crc32(data).to_bytes(_HEAD, "big") + data
 
     def decode(self, blob: bytes) -> Any:
@@ -90,6 +96,10 @@ class Codec:
             return _Unpickler(data, self._allowed).load()
         except Exception as error:  # a class of another version may raise anything when it is restored
             raise CodecError("stored state", f"cannot be read: {error}") from error
+
+
+def _by_value(each: Enum) -> tuple[type[Enum], tuple[Any, ...]]:
+    return type(each), (each.value,)
 
 
 def classes_in(module: str) -> tuple[type, ...]:
