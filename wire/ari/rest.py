@@ -204,9 +204,13 @@ async def _all(*questions: Any) -> list[Any]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(question) for question in questions]
-    except* AriError as several:
-        first = several.exceptions[0]
-        while isinstance(first, BaseExceptionGroup):
+    except ExceptionGroup as several:
+        # No `except*`: of Python 3.11.2 (Debian 12) what is raised in one comes in a group again.
+        failures, others = several.split(AriError)
+        if failures is None or others is not None:
+            raise
+        first: Exception = failures
+        while isinstance(first, ExceptionGroup):
             first = first.exceptions[0]
         raise first from None
     return [task.result() for task in tasks]

@@ -20,6 +20,7 @@ SQLite's POSIX locks (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_l
 
 import contextlib
 import fcntl
+import functools
 import os
 import sqlite3
 import time
@@ -38,6 +39,7 @@ BUSY_TIMEOUT_MS = 5_000
 CHECKPOINT_PAGES = 16_000
 WAL_LIMIT_BYTES = CHECKPOINT_PAGES * 4096
 SUFFIXES = ("", "-wal", "-shm")
+_OBJECTS = "SELECT name, sql FROM sqlite_schema ORDER BY name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,10 @@ class Schema:
     """SQLite's application_id: tells our files from others'."""
     steps: tuple[str, ...]
     """Step i (SQL, one or more statements) brings version i to i + 1; the version (user_version) is their number."""
+    check: Literal["quick_check", "integrity_check"] = "quick_check"
+    """How SQLite looks at a file's structure; only the second finds an index that its table does not fit."""
     damage: Callable[[sqlite3.Connection], str | None] | None = None
-    """Says what is wrong with the content of a file whose structure is sound; texts that are none come replaced."""
+    """Says what is wrong with the content of a file whose structure is sound. Reads all texts: one may be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ def open_writer(
         path: The file; made if missing, set aside if damaged.
         schema: What it must be.
         synchronous: `normal` syncs at checkpoints, `full` at every commit too.
-        check: Run SQLite's quick_check (reads the whole file: about 0.3 s per GB from the page cache), then `damage`.
+        check: Run the schema's checks (SQLite's quick_check reads the whole file: about 0.3 s per GB of page cache).
 
     Raises:
         StoreUnusable: the disk refuses.
@@ -210,27 +214,46 @@ def open_sound(
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.execute("PRAGMA foreign_keys=ON")
         if check and tables:
-            findings = [row[0] for row in connection.execute("PRAGMA quick_check(5)")]
+            findings = [row[0] for row in connection.execute(f"PRAGMA {schema.check}(5)")]
             if findings != ["ok"]:
                 raise StoreDamaged(path, "; ".join(findings))
         if version < len(schema.steps):
             _migrate(connection, schema, version)
-        if check and tables and schema.damage is not None:
-            connection.text_factory = lambda data: data.decode(errors="replace")
-            found = schema.damage(connection)
-            connection.text_factory = str
-            if found is not None:
-                raise StoreDamaged(path, found)
-    except (sqlite3.Error, OSError, StoreError) as error:
+        if check and tables and (found := _damage(connection, schema)) is not None:
+            raise StoreDamaged(path, found)
+    except (sqlite3.Error, OSError, StoreError, UnicodeDecodeError) as error:
         if connection is not None:
             connection.close()
         if isinstance(error, StoreError):
             raise
+        if isinstance(error, UnicodeDecodeError):
+            # SQLite quotes what it cannot understand, and Python cannot read that.
+            raise StoreDamaged(path, "its schema is garbled") from error
         known = classify(path, error)
         if known is None:
             raise
         raise known from error
     return Opened(connection, fresh=version == 0, set_aside=None, damage=None)
+
+
+def _damage(connection: sqlite3.Connection, schema: Schema) -> str | None:
+    try:
+        if connection.execute(_OBJECTS).fetchall() != _objects(schema):
+            return "its schema is another"  # the name of a column is as easily damaged as its content
+        return schema.damage(connection) if schema.damage is not None else None
+    except sqlite3.OperationalError as error:
+        if hasattr(error, "sqlite_errorcode"):
+            raise
+        return str(error)  # Python's own: a text is none
+
+
+@functools.cache
+def _objects(schema: Schema) -> list[tuple[str, str]]:
+    """The tables and indexes of a sound file."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for step in schema.steps:
+            connection.executescript(step)
+        return connection.execute(_OBJECTS).fetchall()
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

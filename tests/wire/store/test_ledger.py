@@ -1,6 +1,7 @@
 """The ledger: everything moves together, and deaths are counted."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -115,6 +116,46 @@ def test_other_bytes_in_a_sound_structure_are_damage(ledger: Ledger, path: Path,
     assert opened.fresh
     assert "another checksum" in (opened.damage or "")
     assert ledger.outbox.counts().waiting == 0
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_bytes_are_flipped(ledger: Ledger, path: Path, message: Make, seed: int) -> None:
+    """The file is set aside when it is opened, or all that is done with it works: no damage fells start after start."""
+    draw = random.Random(seed)
+    with ledger.transaction():
+        entries = ledger.outbox.add([message(sequence=n, body=b"x" * 500) for n in range(1, 60)], 1)
+        ledger.outbox.park([entry.id for entry in entries[::7]], "NO_ROUTE", 5)
+        ledger.marks.move({f"call:{n}": n for n in range(20)}, ["call:3"])
+        ledger.quarantine.add([SUSPECT._replace(row=SUSPECT.row._replace(n=n)) for n in range(20)], 5)
+        ledger.move(Position("j", 9), 50)
+    for n in (5, 6):
+        snapshot = ledger.snapshots.begin(Position("j", n), 1, "hash", 1)
+        ledger.snapshots.put(snapshot, [(f"call:{n}", b"state" * 100) for n in range(20)])
+        ledger.snapshots.complete(snapshot, 5)
+    ledger.close()
+    whole = bytearray(path.read_bytes())
+    for _ in range(draw.choice((1, 3, 10, 60))):
+        whole[draw.randrange(100, len(whole))] ^= draw.choice((1, 0x80, 0xFF))
+    path.write_bytes(whole)
+    ledger.open()
+    ledger.marks.move({f"call:{n}": 99 for n in range(30)}, ["call:5"])
+    ledger.marks.all()
+    waiting = ledger.outbox.load(0, 1000, 1 << 20)
+    with ledger.transaction():
+        ledger.outbox.unpark()
+        ledger.outbox.confirm([entry.id for entry in waiting])
+        ledger.outbox.add([message()], 3)
+    ledger.outbox.counts()
+    for info in ledger.snapshots.complete_ones():
+        list(ledger.snapshots.load(info.id))
+        ledger.snapshots.discard(info.id)
+    ledger.quarantine.listing()
+    ledger.quarantine.keys("j", 0, 99)
+    ledger.needed(0)
+    with ledger.transaction():
+        ledger.quarantine.forget(Position("j", 3))
+        ledger.move(Position("j", 50), 60)
+    assert ledger.position() == Position("j", 50)
 
 
 def test_one_writer(ledger: Ledger, path: Path) -> None:
