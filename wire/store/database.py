@@ -250,7 +250,7 @@ def _damage(connection: sqlite3.Connection, schema: Schema) -> str | None:
 @functools.cache
 def _objects(schema: Schema) -> list[tuple[str, str]]:
     """The tables and indexes of a sound file."""
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+    with contextlib.closing(sqlite3.connect("file:objects?mode=memory", uri=True)) as connection:
         for step in schema.steps:
             connection.executescript(step)
         return connection.execute(_OBJECTS).fetchall()
