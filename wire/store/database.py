@@ -51,7 +51,11 @@ class Schema:
     application_id: int
     """SQLite's application_id: tells our files from others'."""
     steps: tuple[str, ...]
-    """Step i (SQL, one or more statements) brings version i to i + 1; the version (user_version) is their number."""
+    """Step i (SQL, one or more statements) brings version i to i + 1; the version (user_version) is their number.
+
+    A step is never edited once a file was made with it, not even its comments: SQLite keeps the text, and a file whose
+    text is another counts as damaged.
+    """
     check: Literal["quick_check", "integrity_check"] = "quick_check"
     """How SQLite looks at a file's structure; only the second finds an index that its table does not fit."""
     damage: Callable[[sqlite3.Connection], str | None] | None = None
