@@ -232,11 +232,15 @@ class RabbitMQ:
         self._process.send_signal(signal.SIGCONT)
 
     def alarm(self, on: bool) -> None:
-        """Raise or clear the memory alarm: publishers are blocked."""
+        """Raise or clear the memory alarm: who publishes from now on is blocked.
+
+        The broker only notes an alarm down; its answer to a question asked after it says that all connections know.
+        """
         if on:
-            self.call("rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})")
+            change = "rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})"
         else:
-            self.call("rabbit_alarm:clear_alarm({resource_limit, memory, node()})")
+            change = "rabbit_alarm:clear_alarm({resource_limit, memory, node()})"
+        self.call(f"{change}, rabbit_alarm:get_alarms()")
 
     def vhost(self) -> Vhost:
         """A new virtual host."""
