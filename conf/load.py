@@ -150,7 +150,8 @@ def _read(
     from conf.validation import validate
 
     settings, wrong = validate(tree)
-    return settings, _once([*problems, *wrong])
+    said = {problem.key for problem in problems}
+    return settings, _once([*problems, *(problem for problem in wrong if problem.key not in said)])
 
 
 def _says(tree: Tree, value: Any) -> bool:

@@ -21,10 +21,10 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
-Seconds = Annotated[float, Rule(ge=0)]
 Positive = Annotated[float, Rule(gt=0)]
 Count = Annotated[int, Rule(ge=0)]
 Port = Annotated[int, Rule(ge=0, le=65535)]
+Host = Annotated[str, Rule(pattern=r"^[^\s/@]+$", words="host name or address, and nothing else")]
 Name = Annotated[str, Rule(pattern=r"^[A-Za-z0-9_-]{1,64}$", words="name of up to 64 letters, digits, `_` and `-`")]
 AriUrl = Annotated[
     str,
@@ -181,7 +181,7 @@ class Call(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Rabbitmq(Section):
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     """Broker's host name or address."""
     port: Port = 5672
     """Broker's AMQP port."""
@@ -273,7 +273,7 @@ class Publisher(Section):
 class Statsd(Section):
     enabled: bool = True
     """Send metrics to StatsD."""
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     """StatsD's host."""
     port: Port = 8125
     """StatsD's UDP port."""
@@ -287,7 +287,7 @@ class Statsd(Section):
 class HealthCheck(Section):
     enabled: bool = True
     """Serve the health check."""
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     """Address to listen on."""
     port: Port = 8081
     """TCP port; 0 takes a free one."""
@@ -299,7 +299,7 @@ class HealthCheck(Section):
 class MetricsEndpoint(Section):
     enabled: bool = True
     """Serve metrics in Prometheus's text format."""
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     """Address to listen on."""
     port: Port = 8080
     """TCP port; 0 takes a free one."""

@@ -227,6 +227,9 @@ class YamlFile:
         for name in unset:
             mend = f"Set it, or write ${{{name}:default}}."
             self.problems.append(Problem(dotted(path), f"the environment variable {name} is not set", where, mend))
+        if "${" in VARIABLE.sub("", node.value):
+            mend = "Write ${NAME} or ${NAME:default}, and $$ for a $ of its own."
+            self.problems.append(Problem(dotted(path), "`${` begins no environment variable", where, mend))
         names = tuple(step for step in path if isinstance(step, str))
         return Leaf(text if text or not self._optional(names) else None, where, shown=False)
 

@@ -210,10 +210,19 @@ def test_a_variable_that_is_not_set_is_an_error(tmp_path: Path) -> None:
 
 def test_a_variables_text_is_only_text(tmp_path: Path) -> None:
     """What comes from the environment is no YAML and is not expanded again."""
-    path = write(tmp_path, "rabbitmq: {password: '${P}', host: '${H}'}\n")
-    settings = load(path, environ={"P": "{a: ${H}}", "H": "[1, 2]"})
-    assert settings.rabbitmq.password.get_secret_value() == "{a: ${H}}"
-    assert settings.rabbitmq.host == "[1, 2]"
+    path = write(tmp_path, "rabbitmq: {password: '${P}', vhost: '${V}'}\n")
+    settings = load(path, environ={"P": "{a: ${V}}", "V": "[1, 2]"})
+    assert settings.rabbitmq.password.get_secret_value() == "{a: ${V}}"
+    assert settings.rabbitmq.vhost == "[1, 2]"
+
+
+@pytest.mark.parametrize("text", ["${PASS", "${}", "a ${A B} c", "${9}", "$${A} ${B-c}"])
+def test_a_variable_that_is_none_is_an_error(tmp_path: Path, text: str) -> None:
+    """A `${` without its name or its end would otherwise be taken for a part of the password."""
+    found = problems(write(tmp_path, f"rabbitmq:\n  password: '{text}'\n"))
+    assert list(found) == ["rabbitmq.password"]
+    assert found["rabbitmq.password"].where.endswith("arimon.yaml:2")
+    assert "$$" in found["rabbitmq.password"].mend
 
 
 # Errors
@@ -372,6 +381,8 @@ def test_every_operation_but_two_may_be_withheld() -> None:
         f"rabbitmq: {{password: '{HUNTER}}}",
         f'rabbitmq: {{password: "{HUNTER}\\q"}}',
         f"pbx: [{{name: p, url: 'ws://u:{HUNTER}@h/ari'}}]",
+        f"rabbitmq: {{host: 'amqp://u:{HUNTER}@h'}}",
+        f"rabbitmq: {{password: '${{{HUNTER}'}}",
         f"pbx: {HUNTER}",
         "rabbitmq: {port: '${SECRET}'}",
         "rabbitmq: {password_file: '${SECRET}'}",
