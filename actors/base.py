@@ -373,7 +373,7 @@ class ProcessActor(Actor):  # type: ignore[misc]  # Thespian has no types
         role = self.identity.role
         self.metrics.counter(names.MAIL_DROPPED, role).value = sum(self.strays.values())
         self.metrics.counter(names.ACTOR_FRAMES_REFUSED, role).value = frames.signed_frames().refused
-        self.metrics.counter(names.LOG_SUPPRESSED, role).value = log.dropped()
+        self.metrics.counter(names.LOG_SUPPRESSED, role).value = log.left_out()
         self.metrics.counter(names.PROCESS_CPU, role).value = time.process_time()
         self.metrics.gauge(names.PROCESS_MEMORY, role).set(proportional_memory())
 

@@ -120,6 +120,8 @@ class _State:
     secrets: tuple[str, ...] = ()
     console: structlog.dev.ConsoleRenderer | None = None
     writer: _Writer = field(default_factory=_Writer)
+    suppressed: int = 0
+    """Lines that a `Limit` did not let through, in all."""
 
 
 _state = _State()
@@ -176,9 +178,9 @@ def get(name: str, **bound: Any) -> FilteringBoundLogger:
     return logger
 
 
-def dropped() -> int:
-    """Lines of this process that could not be written, in all."""
-    return _state.writer.total_dropped
+def left_out() -> int:
+    """Lines of this process that were rate limited or could not be written, in all."""
+    return _state.suppressed + _state.writer.total_dropped
 
 
 class Limit:
@@ -193,7 +195,6 @@ class Limit:
         """Args: interval: seconds in which one of a kind is let through."""
         self._interval = interval
         self._seen: dict[str, list[float]] = {}
-        self.total_suppressed = 0
 
     def admit(self, kind: str, now: float | None = None) -> int | None:
         """May one more of this kind be logged?
@@ -209,7 +210,7 @@ class Limit:
         entry = self._seen.get(kind)
         if entry is not None and now - entry[0] < self._interval:
             entry[1] += 1
-            self.total_suppressed += 1
+            _state.suppressed += 1
             return None
         suppressed = int(entry[1]) if entry is not None else 0
         self._seen.pop(kind, None)
