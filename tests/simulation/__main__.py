@@ -45,7 +45,13 @@ def main(arguments: Sequence[str]) -> int:
     if given.faults is not None and (given.seed is None or many):
         parser.error("--faults is for one --seed")
     if given.seed is not None and not many:
-        return one(given.seed, given.faults)
+        schedule = schedule_of(given.seed)
+        if given.faults is not None:
+            chosen = {} if given.faults == "none" else dict.fromkeys(given.faults.split(","))
+            if unknown := chosen.keys() - {str(fault.number) for fault in schedule}:
+                parser.error(f"--faults: no line {', '.join(sorted(unknown))} in the schedule of seed {given.seed}")
+            schedule = tuple(fault for fault in schedule if str(fault.number) in chosen)
+        return one(given.seed, schedule)
     first = 1 if given.seed is None else given.seed
     return several(range(first, first + given.seeds), max(1, given.jobs))
 
@@ -58,12 +64,8 @@ def processes() -> int:
     os.execv(sys.executable, command)
 
 
-def one(seed: int, lines: str | None) -> int:
-    """Run a seed and tell it in full."""
-    schedule = schedule_of(seed)
-    if lines is not None:
-        chosen = set() if lines == "none" else {int(number) for number in lines.split(",")}
-        schedule = tuple(fault for fault in schedule if fault.number in chosen)
+def one(seed: int, schedule: Sequence[Fault]) -> int:
+    """Run a seed under a schedule and tell it in full."""
     result = run(seed, schedule)
     print(f"seed {seed}, {result.steps} steps, digest {result.digest}")
     print(f"{len(result.rows)} rows journalled, {len(result.received)} messages received")

@@ -39,3 +39,12 @@ def test_seeds_without_a_violation_are_told_in_figures(capsys: pytest.CaptureFix
     told = capsys.readouterr().out
     assert "snapshot" in told
     assert told.rstrip().endswith("3 faults, 0 seeds failed")
+
+
+@pytest.mark.parametrize("lines", ["x", "1,99", ""])
+def test_a_line_that_the_schedule_has_not_is_refused(capsys: pytest.CaptureFixture[str], lines: str) -> None:
+    """It is named: to run without it would say that nothing is wrong."""
+    with pytest.raises(SystemExit) as ended:
+        chaos.main(["--seed", str(FIRST), "--faults", lines])
+    assert ended.value.code == 2
+    assert f"in the schedule of seed {FIRST}" in capsys.readouterr().err

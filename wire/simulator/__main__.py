@@ -2,4 +2,4 @@
 
 from wire.simulator.cli import main
 
-main()
+main(prog_name="arimon-sim")

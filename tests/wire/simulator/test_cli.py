@@ -130,9 +130,10 @@ async def test_a_taken_port_is_told(start: Any) -> None:
 
 
 async def test_help_and_list(start: Any) -> None:
-    """Help has examples and every fault; the list has the recordings."""
+    """Help has the launcher's name, examples and every fault; the list has the recordings."""
     code, out, _ = await (await start("--help")).ended()
     assert code == 0
+    assert out.startswith("Usage: arimon-sim ")
     assert "--wait-for-client" in out
     assert "graceful" in out
     code, out, _ = await (await start("--list")).ended()
