@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import yaml
 
 from actors.call.replay import replay
-from conf.settings import Pbx, Settings
+from conf.settings import Settings
 from conf.validation import validated
 from wire.control.api import ControlError, Node
 from wire.control.client import ControlClient
@@ -219,9 +219,6 @@ class Daemon:
             return list(reader.export())
         finally:
             reader.close()
-
-    def pbx_settings(self, index: int = 0) -> Pbx:
-        return self.settings.pbx[index]
 
     def log_tail(self) -> str:
         """The last lines of the log, for failures."""

@@ -109,7 +109,6 @@ class Lab:
         self._tree = self.luck("tree")
         self._damage = self.luck("damage")
         self._restarting: list[Place] = []
-        self.refold_deaths: Counter[bytes] = Counter()
         self._told: dict[tuple[int, bytes], Moment] = {}
         """When rows other than frames were told to the journal, by their time and body."""
         for fault in schedule:

@@ -32,7 +32,7 @@ from aiohttp import web
 
 from conf.settings import Control
 from wire import log
-from wire.control.api import Backend, BadRequest, ControlError, Unanswered
+from wire.control.api import Backend, BadRequest, ControlError, ErrorReply, Unanswered
 
 ANSWER_SECONDS = 5.0
 """Time that the backend has for one answer; for a stream, until it begins."""
@@ -272,7 +272,7 @@ async def _errors_are_json(
 
 
 def _failed(status: int, text: str) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps({"error": text}), content_type="application/json")
+    return web.Response(status=status, body=orjson.dumps(ErrorReply(error=text)), content_type="application/json")
 
 
 async def _stream(request: web.Request, lines: AsyncIterator[bytes]) -> web.StreamResponse:
@@ -291,7 +291,7 @@ async def _stream(request: web.Request, lines: AsyncIterator[bytes]) -> web.Stre
         if not isinstance(error, ControlError):
             logger.error("control.failed", path=request.path, exc_info=error)
         text = str(error) if isinstance(error, ControlError) else f"the daemon failed ({type(error).__name__})"
-        await response.write(orjson.dumps({"error": text}) + b"\n")
+        await response.write(orjson.dumps(ErrorReply(error=text)) + b"\n")
     finally:
         close = getattr(lines, "aclose", None)
         if close is not None:

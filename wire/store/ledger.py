@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from wire.store import marks, outbox, quarantine, snapshots
-from wire.store.database import Schema, WriterLock, open_reader, open_writer, transaction, translated
+from wire.store.database import Schema, WriterLock, open_writer, transaction, translated
 from wire.store.marks import Marks
 from wire.store.outbox import Outbox
 from wire.store.quarantine import Attempt, Quarantine, Quarantined, Stage, Suspect
@@ -155,14 +155,6 @@ class Ledger:
             self.close()
             raise
         return LedgerOpened(opened.fresh, opened.set_aside, opened.damage)
-
-    def open_for_reading(self) -> None:
-        """Open an existing database without the lock, for looking only.
-
-        Raises:
-            StoreUnusable: it does not exist or cannot be read.
-        """
-        self._use(open_reader(self._path))
 
     @property
     def path(self) -> Path:

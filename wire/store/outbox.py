@@ -59,7 +59,7 @@ class Entry(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A message as arimon-ctl lists it."""
+    """A message, and whether it is parked."""
 
     entry: Entry
     parked_ms: int | None
@@ -77,8 +77,6 @@ class OutboxCounts(NamedTuple):
     """Messages parked."""
     oldest_waiting_ms: int | None
     """When the oldest waiting one was added, Unix milliseconds."""
-    oldest_parked_ms: int | None
-    """When the one parked longest was parked, Unix milliseconds."""
 
 
 class Outbox:
@@ -118,26 +116,16 @@ class Outbox:
             (now_ms, reason, _json(ids)),
         )
 
-    def unpark(self, ids: Iterable[int] | None = None, routing_key: str | None = None) -> list[int]:
-        """Make parked messages waiting again; within the owner's transaction.
-
-        Args:
-            ids: Only these; None is all.
-            routing_key: Only those of this key.
+    def unpark(self) -> list[int]:
+        """Make all parked messages waiting again; within the owner's transaction.
 
         Returns:
             Their ids in order, for the input `Unparked`.
         """
-        where, values = "parked_ms IS NOT NULL", list[Any]()
-        if ids is not None:
-            where, values = f"{where} AND {_THESE}", [_json(ids)]
-        if routing_key is not None:
-            where, values = f"{where} AND routing_key = ?", [*values, routing_key]
-        rows = self._connection.execute(
-            f"UPDATE outbox SET parked_ms = NULL, parked_reason = NULL WHERE {where} RETURNING id",  # noqa: S608
-            values,
+        found = self._connection.execute(
+            "UPDATE outbox SET parked_ms = NULL, parked_reason = NULL WHERE parked_ms IS NOT NULL RETURNING id"
         ).fetchall()
-        return sorted(id for (id,) in rows)
+        return sorted(id for (id,) in found)
 
     def withhold(self, ids: Iterable[int], told: Entry) -> None:
         """Delete messages unpublished, and put what says so in the last one's place; within the owner's transaction.
@@ -188,34 +176,23 @@ class Outbox:
         """How much is waiting and parked, and how old. Reads an index in full: see tests/bench/bench_store.py."""
         one = self._connection.execute
         waiting = one("SELECT count(*) FROM outbox WHERE parked_ms IS NULL").fetchone()[0]
-        parked, oldest_parked = one(
-            "SELECT count(*), min(parked_ms) FROM outbox WHERE parked_ms IS NOT NULL"
-        ).fetchone()
         oldest = one("SELECT added_ms FROM outbox WHERE parked_ms IS NULL ORDER BY id LIMIT 1").fetchone()
-        return OutboxCounts(waiting, parked, oldest[0] if oldest else None, oldest_parked)
+        return OutboxCounts(waiting, self.parked(), oldest[0] if oldest else None)
 
     def parked(self) -> int:
         """How many are parked."""
         found = self._connection.execute("SELECT count(*) FROM outbox WHERE parked_ms IS NOT NULL").fetchone()
         return int(found[0])
 
-    def listing(
-        self,
-        *,
-        after_id: int = 0,
-        rows: int = 100,
-        parked: bool | None = None,
-        stream: str | None = None,
-    ) -> list[Listed]:
+    def listing(self, *, rows: int = 100, parked: bool | None = None, stream: str | None = None) -> list[Listed]:
         """Messages by id, for people.
 
         Args:
-            after_id: Only ids above this one (to page on).
             rows: Most to give.
             parked: Only parked (True) or waiting ones (False).
             stream: Only this stream's.
         """
-        where, values = "id > ?", list[Any]([after_id])
+        where, values = "TRUE", list[Any]()
         if parked is not None:
             where += f" AND parked_ms IS {'NOT ' if parked else ''}NULL"
         if stream is not None:
