@@ -73,7 +73,6 @@ class Enquiries:
             "owner": str(self._place),
             "depth": counts.waiting + counts.parked,
             "oldest_ms": counts.oldest_waiting_ms,
-            "streams": self._outgoing.in_flight,
             "in_flight": self._outgoing.in_flight,
             "parked": counts.parked,
             "held_up": self._outgoing.held_up,

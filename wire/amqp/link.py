@@ -26,6 +26,7 @@ from pamqp.header import ProtocolHeader
 from pamqp.heartbeat import Heartbeat
 
 from conf.settings import Settings
+from wire import os_error
 from wire.amqp import session as machine
 from wire.amqp.codec import Confirm, Content, FrameError, FrameReader, Received, Unsendable, encode_publish
 from wire.amqp.flights import Flights
@@ -263,7 +264,7 @@ class AmqpSink:
         except ssl.SSLCertVerificationError as error:
             self._guarded_lost(f"its certificate is not to be trusted ({error.verify_message}); see rabbitmq.ca_file")
         except OSError as error:  # ssl.SSLError and socket.gaierror are OSErrors too
-            self._guarded_lost((error.strerror or str(error) or type(error).__name__).lower())
+            self._guarded_lost(os_error.said(error).lower())
         else:
             self._dialling = None
             self._protocol = protocol

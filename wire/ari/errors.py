@@ -16,6 +16,8 @@ from enum import StrEnum
 
 import aiohttp
 
+from wire import os_error
+
 
 class Fault(StrEnum):
     """What went wrong, in one word, for state, metrics and decisions."""
@@ -140,20 +142,15 @@ def translated(error: Exception, where: str) -> AriError | None:
         case aiohttp.InvalidURL():
             return AriDenied(Fault.MISCONFIGURED, f"{where} is not an address; see pbx.url")
         case aiohttp.ClientConnectorError():
-            return AriUnreachable(Fault.UNREACHABLE, f"{where} cannot be reached: {_os_error(error.os_error)}")
+            return AriUnreachable(Fault.UNREACHABLE, f"{where} cannot be reached: {os_error.said(error.os_error)}")
         case aiohttp.ClientResponseError():
             return AriProtocolError(Fault.PROTOCOL, f"{where} does not speak HTTP: {error.message[:200]}")
         case aiohttp.ClientPayloadError():
             return AriUnreachable(Fault.UNREACHABLE, f"{where} broke off in the middle of its answer")
         case aiohttp.ClientConnectionError() | OSError():
-            return AriUnreachable(Fault.UNREACHABLE, f"{where} broke the connection: {_os_error(error)}")
+            return AriUnreachable(Fault.UNREACHABLE, f"{where} broke the connection: {os_error.said(error)}")
     return None
 
 
-def _os_error(error: Exception) -> str:
-    strerror = getattr(error, "strerror", None)
-    return strerror or str(error) or type(error).__name__
-
-
 def _certificate(error: Exception) -> str:
-    return getattr(error, "verify_message", None) or _os_error(error)
+    return getattr(error, "verify_message", None) or os_error.said(error)

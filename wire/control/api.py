@@ -257,9 +257,8 @@ class OutboxStatus(TypedDict):
     depth: int
     """Messages not confirmed, parked ones included."""
     oldest_ms: int | None
-    streams: int
-    """Streams that have an unconfirmed message."""
     in_flight: int
+    """Messages on their way, each of another stream."""
     parked: int
     held_up: int
     """Streams that wait because their message is unroutable, and publisher.parked_max is reached."""

@@ -307,13 +307,12 @@ def outbox(reply: Sequence[OutboxStatus], now_ms: int | None = None) -> Renderab
     """`arimon-ctl outbox`."""
     moment = datetime.now().timestamp() * 1000 if now_ms is None else now_ms
     return table(
-        ("owner", ">unconfirmed", ">oldest", ">streams", ">in flight", ">parked", ">held up", ">withheld", ">size"),
+        ("owner", ">unconfirmed", ">oldest", ">in flight", ">parked", ">held up", ">withheld", ">size"),
         (
             (
                 one["owner"],
                 one["depth"],
                 ago(None if one["oldest_ms"] is None else (moment - one["oldest_ms"]) / 1000),
-                one["streams"],
                 one["in_flight"],
                 one["parked"],
                 one["held_up"],

@@ -215,7 +215,6 @@ class FakeBackend(api.Backend):
                 "owner": "pbx/pbx1/switchboard",
                 "depth": 2,
                 "oldest_ms": 1_795_336_910_000,
-                "streams": 1,
                 "in_flight": 1,
                 "parked": 0,
                 "held_up": 0,
