@@ -123,6 +123,13 @@ LEDGERS_IN_PART = Metric(
     "Lost Switchboard databases made good from a part of the journal only: what was unconfirmed before is gone",
     role="switchboard",
 )
+TOTAL_LATENCY = Metric(
+    "total_latency",
+    "histogram",
+    "seconds",
+    "Time from a frame's arrival to the confirm of its message",
+    role="switchboard",
+)
 
 # Publisher
 MESSAGES_PUBLISHED = Metric(
@@ -145,13 +152,6 @@ MESSAGES_IN_FLIGHT = Metric(
     "messages_in_flight", "gauge", "messages", "Messages published and not yet confirmed", role="publisher"
 )
 PUBLISH_LATENCY = Metric("publish_latency", "histogram", "seconds", "Time from publish to confirm", role="publisher")
-TOTAL_LATENCY = Metric(
-    "total_latency",
-    "histogram",
-    "seconds",
-    "Time from a frame's arrival to the confirm of its message",
-    role="publisher",
-)
 SINK_CONNECTED = Metric("sink_connected", "gauge", "0 or 1", "1 while the sink takes messages", role="publisher")
 SINK_BLOCKED = Metric(
     "sink_blocked", "gauge", "0 or 1", "1 while RabbitMQ blocks publishers (memory or disk alarm)", role="publisher"
