@@ -9,7 +9,7 @@ from actors.call.events import Channel
 from actors.call.replay import Replay
 from conf.settings import Settings
 from tests import gaps
-from wire.schemas import schemas
+from tests.schemas import schemas
 from wire.store.row import Kind, Row
 
 SECOND = 1000

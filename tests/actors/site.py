@@ -12,9 +12,9 @@ from actors.call.replay import Replay
 from actors.call_system import CallSystem
 from actors.folding import Folding
 from conf.settings import Settings
+from tests.schemas import schemas
 from tests.truth import recordings
 from wire.message import OutboundMessage
-from wire.schemas import schemas
 from wire.store.journal import JournalReader, JournalWriter
 from wire.store.ledger import Ledger, Quarantined
 from wire.store.row import Kind

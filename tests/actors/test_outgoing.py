@@ -9,8 +9,8 @@ from actors.call.envelope import envelope
 from actors.messages import OfferAnswered, OutcomesCame
 from actors.outgoing import Outgoing
 from supervision.messages import Identity
+from tests.schemas import schemas
 from wire.message import OutboundMessage
-from wire.schemas import schemas
 from wire.store.ledger import Ledger
 from wire.store.offer import Accepted, Added, Limits, Offer
 from wire.store.outbox import Entry

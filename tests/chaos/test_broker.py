@@ -9,8 +9,8 @@ import aio_pika
 
 from tests.daemon import Daemon, Simulator, accounted_for, assert_complete, replayed, wait_for
 from tests.rabbitmq import RabbitMQ, Vhost
+from tests.schemas import schemas
 from tests.spine.tools import Queue, Start, confirmed, finish, problems, restarts, status, wait_for_confirmed
-from wire.schemas import schemas
 
 
 def test_a_broker_killed_in_full_traffic_loses_nothing(start: Start, vhost: Vhost, rabbitmq: RabbitMQ) -> None:

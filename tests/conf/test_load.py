@@ -13,7 +13,7 @@ import yaml
 from conf import secrets
 from conf.load import SHIPPED, ConfigurationError, Problem, check, load, show
 from conf.settings import Settings, Withholdable
-from wire.schemas import schemas
+from tests.schemas import schemas
 
 HUNTER = "hunter2-very-secret"
 

@@ -10,8 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
 
+from tests.schemas import FOLDER, schemas
 from tests.truth.mutation import mutations, spoils
-from wire.schemas import FOLDER, InvalidMessage, schemas
 
 ROOT = FOLDER.parent.parent
 DOCUMENTS = schemas().documents
@@ -93,8 +93,8 @@ def test_the_short_way_and_the_envelope_agree() -> None:
     assert schemas().errors(message) == []
     assert schemas().errors(message | {"sequence": 0}) == ["sequence: 0 is less than the minimum of 1"]
     spoilt = message | {"data": message["data"] | {"direction": "sideways"}}
-    with pytest.raises(InvalidMessage, match=r"data\.direction: 'sideways' is not one of"):
-        schemas().check(spoilt)
+    [fault] = schemas().errors(spoilt)
+    assert fault.startswith("data.direction: 'sideways' is not one of")
     assert schemas().errors("no message") != []
 
 

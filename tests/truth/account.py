@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from wire.schemas import Schemas, schemas
+from tests.schemas import Schemas, schemas
 
 
 def microseconds(text: str | None) -> int | None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.schemas import schemas
 from tests.truth import account, checker, golden, oracle, recordings, report, run
 from tests.truth.mutation import mutations, spoils
 from tests.truth.sabotage import SABOTAGE, Sabotage, judge
-from wire.schemas import schemas
 
 NAMES = recordings.names()
 

@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from actors.call.envelope import Form, caused_ms, envelope, maybe_rfc3339, message_id, rfc3339, withheld
+from tests.schemas import schemas
 from wire.message import OutboundMessage
-from wire.schemas import schemas
 
 AT = 1_795_337_574_051
 

@@ -1,7 +1,6 @@
 """The schemas of our messages (conf/schemas/, JSON Schema 2020-12), loaded once and asked whether a message is valid.
 
-Consumers, tests and tools use it; the daemon does not: it makes messages, and tests prove that what it makes is
-valid. `jsonschema` is therefore a dependency of tests only.
+The daemon does not ask: it makes messages, and tests prove that what it makes is valid.
 """
 
 import json
@@ -18,15 +17,6 @@ FOLDER = Path(__file__).resolve().parent.parent / "conf" / "schemas"
 
 NOT_OPERATIONS = frozenset({"envelope", "legacy", "types"})
 """Files in `FOLDER` that describe no operation's data."""
-
-
-class InvalidMessage(ValueError):
-    """A message is not what its schema says: the peer's fault if it came from outside, ours if we made it."""
-
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
-        """Each fault, as `path: what is wrong`."""
 
 
 class Schemas:
@@ -101,19 +91,6 @@ class Schemas:
             Each fault as `path: what is wrong`; empty if it is valid.
         """
         return _told(self._by_name[name], instance)
-
-    def check(self, message: object) -> None:
-        """Insist that a message of the v3 form is valid.
-
-        Args:
-            message: A decoded message.
-
-        Raises:
-            InvalidMessage: It is not.
-        """
-        found = self.errors(message)
-        if found:
-            raise InvalidMessage(found)
 
 
 @cache
