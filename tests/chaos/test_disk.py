@@ -17,8 +17,8 @@ from wire.store.row import Kind
 class Site(Stage):
     """A daemon whose disks a test can choke."""
 
-    def __init__(self, folder: Path, faults: Path) -> None:
-        super().__init__(folder, faults, supervision=CALM, journal={"reserve_bytes": 65536})
+    def __init__(self, folder: Path, faults: Path, **settings: Any) -> None:
+        super().__init__(folder, faults, supervision=CALM, **settings)
 
     def choke(self, fault: str) -> None:
         """`journal.full` or `ledger.readonly` from now on."""
@@ -52,21 +52,27 @@ def stage(tmp_path: Path, faults: Path) -> Iterator[Site]:
     yield from Site(tmp_path, faults).running()
 
 
-def test_a_journal_without_room_is_told_and_what_memory_cannot_hold_is_a_gap(stage: Site) -> None:
+@pytest.fixture
+def small(tmp_path: Path, faults: Path) -> Iterator[Site]:
+    """With a reserve that is full within a second (and, where Connection gets no CPU, without a fault as well)."""
+    yield from Site(tmp_path, faults, journal={"reserve_bytes": 65536}).running()
+
+
+def test_a_journal_without_room_is_told_and_what_memory_cannot_hold_is_a_gap(small: Site) -> None:
     """Reading the socket goes on, into a bounded reserve; beyond it rows are counted, and told once there is room."""
-    stage.choke("journal.full")
-    wait_for(lambda: "the journal's disk refuses rows" in problems(stage.daemon), "it is told as a problem")
-    wait_for(lambda: "rows lost since the start" in problems(stage.daemon), "the reserve overflows")
-    assert stage.pbx()["link"]["state"] == "connected"
-    stage.relieve("journal.full")
-    wait_for(lambda: "disk refuses" not in problems(stage.daemon), "it works again")
-    wait_for_messages(stage.daemon)
-    assert set(restarts(stage.daemon).values()) == {0}
-    finish(stage.daemon, stage.simulator)
-    assert_complete(stage.daemon.messages(), replayed(stage.daemon.exported(), stage.daemon.settings), prefix="")
-    lost = [row["body"] for row in stage.rows(Kind.LOST)]
+    small.choke("journal.full")
+    wait_for(lambda: "the journal's disk refuses rows" in problems(small.daemon), "it is told as a problem")
+    wait_for(lambda: "rows lost since the start" in problems(small.daemon), "the reserve overflows")
+    assert small.pbx()["link"]["state"] == "connected"
+    small.relieve("journal.full")
+    wait_for(lambda: "disk refuses" not in problems(small.daemon), "it works again")
+    wait_for_messages(small.daemon)
+    assert set(restarts(small.daemon).values()) == {0}
+    finish(small.daemon, small.simulator)
+    assert_complete(small.daemon.messages(), replayed(small.daemon.exported(), small.daemon.settings), prefix="")
+    lost = [row["body"] for row in small.rows(Kind.LOST)]
     assert lost
-    gaps = [gap for gap in stage.told("monitoring-gap") if gap["rows_lost"]]
+    gaps = [gap for gap in small.told("monitoring-gap") if gap["rows_lost"]]
     assert sum(gap["rows_lost"] for gap in gaps) == sum(body["rows"] for body in lost)
 
 
