@@ -4,15 +4,12 @@ Runs as root and as an ordinary user; needs no service, touches neither /etc/rab
 loopback only, and leaves nothing: the broker and its epmd are children of the test process, killed at the end, and by
 the kernel if the test process itself dies.
 
-    python -m tests.rabbitmq --install      # what `bin/test` calls when the package is missing
-
 Start-up takes about 7 s on two cores, most of it Erlang loading; so there is one broker per test session (and per
 pytest-xdist worker), and a test that wants a clean one takes a vhost of its own. What makes it shorter: a configuration
 in Erlang's own syntax (cuttlefish would compile a schema), a plugins folder without the forty plugins that RabbitMQ
 would otherwise read at each start, and a hosts file for Erlang (no inet_gethost processes).
 """
 
-import fcntl
 import os
 import random
 import secrets
@@ -20,7 +17,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,7 +28,6 @@ import trustme
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 PLUGINS = Path("/usr/lib/rabbitmq/lib")
-APT = "apt-get install -y --no-install-recommends rabbitmq-server"
 START_SECONDS = 90.0
 
 
@@ -52,42 +47,6 @@ def free_port() -> int:
     raise RuntimeError("no free TCP port between 20000 and 32000 on 127.0.0.1")
 
 
-def install() -> None:
-    """Install Debian's rabbitmq-server if it is missing, without letting its system service start.
-
-    Raises:
-        RuntimeError: it is missing and we are not root, or apt-get failed; says what to run.
-    """
-    if SERVER.exists():
-        return
-    if os.geteuid() != 0:
-        raise RuntimeError(f"RabbitMQ is not installed, and its tests never skip. As root: {APT}")
-    # Several test processes may find it missing at once.
-    with open("/tmp/arimon-apt.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if SERVER.exists():
-            return
-        policy = Path("/usr/sbin/policy-rc.d")
-        ours = not policy.exists()
-        if ours:
-            policy.write_text("#!/bin/sh\nexit 101\n")
-            policy.chmod(0o755)
-        try:
-            command = ["apt-get", "-o", "DPkg::Lock::Timeout=300", *APT.split()[1:]]
-            quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            done = subprocess.run(command, env=quiet, capture_output=True, text=True)
-            if done.returncode:
-                subprocess.run(["apt-get", "update"], env=quiet, capture_output=True, check=False)
-                done = subprocess.run(command, env=quiet, capture_output=True, text=True)
-            if done.returncode:
-                raise RuntimeError(f"`{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
-            for unit in ("rabbitmq-server.service", "epmd.service", "epmd.socket"):  # nor at the next boot
-                subprocess.run(["deb-systemd-helper", "disable", unit], capture_output=True, check=False)
-        finally:
-            if ours:
-                policy.unlink()
-
-
 @dataclass(frozen=True)
 class Vhost:
     """A virtual host of one test, where `guest` may do everything."""
@@ -105,7 +64,11 @@ class RabbitMQ:
     """One broker. Every method blocks until what it asks for is so; call them from a thread in asyncio tests."""
 
     def __init__(self) -> None:
-        install()
+        if not SERVER.exists():
+            raise RuntimeError(
+                "RabbitMQ is not installed, and its tests never skip. Run ./bin/test once, or as root:"
+                " apt-get install --no-install-recommends rabbitmq-server"
+            )
         self.port = free_port()
         self.tls_port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="arimon-rabbitmq-"))
@@ -316,12 +279,3 @@ def _wait(fact: Callable[[], bool], seconds: float, complaint: str | Callable[[]
         if time.monotonic() > deadline:
             raise RuntimeError(complaint if isinstance(complaint, str) else complaint())
         time.sleep(0.05)
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] != ["--install"]:
-        sys.exit("usage: python -m tests.rabbitmq --install")
-    try:
-        install()
-    except RuntimeError as error:
-        sys.exit(str(error))
