@@ -32,19 +32,27 @@ START_SECONDS = 90.0
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on, below the range that the kernel hands out to clients.
+    """A port, of TCP and UDP, that nobody has, and that no other test is given while this process lives.
 
-    A port of that range could be taken by anybody's outgoing connection while a broker is down between two starts.
+    Below the range that the kernel hands out: a port of that range could be taken by anybody's outgoing connection
+    before its owner listens, or while it is down between two starts.
     """
     for _ in range(200):
         port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no free TCP port between 20000 and 32000 on 127.0.0.1")
+        # Whoever is given a port listens on it seconds later. Until then a name tells other test processes, and this
+        # one, that it is given away; the kernel forgets the name with the process. Nobody else has to know of it.
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0arimon-test-port-{port}")
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(socket.AF_INET, kind) as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            continue
+        claim.detach()
+        return port
+    raise RuntimeError("no free port between 20000 and 32000 on 127.0.0.1")
 
 
 @dataclass(frozen=True)
@@ -227,8 +235,16 @@ class RabbitMQ:
         self.call(f"rabbit_auth_backend_internal:set_permissions({patterns})")
 
     def close_connections(self) -> None:
-        """Close all connections, as an operator may. A channel keeps the permissions that it began with."""
-        self.call('rabbit_networking:close_connections(rabbit_networking:connections(), <<"test">>)')
+        """Close all connections, as an operator may. A channel keeps the permissions that it began with.
+
+        The broker notes a new connection down by the way; after `sync` it has noted all of them.
+        """
+        close = 'rabbit_networking:close_connections(rabbit_networking:connections(), <<"test">>)'
+        self.call(f"pg_local:sync(), {close}")
+
+    def close_all_connections(self, why: str) -> None:
+        """The same in an operator's words, as `rabbitmqctl close_all_connections`."""
+        self.call(f'pg_local:sync(), rabbit_networking:close_all_connections(<<"{why}">>)')
 
     def call(self, expression: str) -> str:
         """Evaluate Erlang in the broker (some 5 ms, where rabbitmqctl takes a second).

@@ -59,9 +59,9 @@ def test_it_leaves_nothing(end: str) -> None:
             program.send_signal(signal.SIGKILL)
         else:
             program.stdin.close()
-        program.wait(30)
+        program.wait(100)
     for watch in watches:
-        assert select([watch], [], [], 10.0)[0], "a process is left"
+        assert select([watch], [], [], 100.0)[0], "a process is left"
         os.close(watch)
     assert Path(folder).exists() == (end == "killed")  # nobody was there to delete them
     rmtree(folder, ignore_errors=True)

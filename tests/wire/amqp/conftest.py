@@ -17,6 +17,9 @@ from wire.sink import Outcome, Phase, SinkState, Verdict
 
 EXCHANGE = "arimon.calls"
 
+LIMIT = 60.0
+"""Seconds after which a fact that a test waits for is taken for never; the broker may get no CPU for a while."""
+
 
 def message(number: int, *, stream: str = "call:1.1", body: bytes = b'{"a": 1}', **changes: Any) -> OutboundMessage:
     """A message of a stream, with an id made of both."""
@@ -57,19 +60,19 @@ class Running:
         self.states.append(state)
         self._changed.set()
 
-    async def until(self, fact: Callable[[], bool], seconds: float = 30.0) -> None:
+    async def until(self, fact: Callable[[], bool], seconds: float = LIMIT) -> None:
         """Wait for a fact that a state or an outcome brings about."""
         async with asyncio.timeout(seconds):
             while not fact():
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def phase(self, phase: Phase, seconds: float = 30.0) -> SinkState:
+    async def phase(self, phase: Phase, seconds: float = LIMIT) -> SinkState:
         """Wait for the sink to be in this phase."""
         await self.until(lambda: self.sink.state.phase is phase, seconds)
         return self.sink.state
 
-    async def verdicts(self, count: int, seconds: float = 30.0) -> dict[str, Verdict]:
+    async def verdicts(self, count: int, seconds: float = LIMIT) -> dict[str, Verdict]:
         """Wait until there are this many outcomes; the last verdict of each message."""
         await self.until(lambda: len(self.outcomes) >= count, seconds)
         return {outcome.message_id: outcome.verdict for outcome in self.outcomes}
@@ -130,14 +133,14 @@ def consumer(vhost: Vhost) -> Consumer:
 
 @pytest.fixture
 def settings(vhost: Vhost) -> Callable[..., Settings]:
-    """Settings for this test's vhost, with short delays; keywords change options of `rabbitmq`."""
+    """Settings for this test's vhost, with short delays and long limits; keywords change options of `rabbitmq`."""
 
-    def make(confirm_timeout: float = 30.0, form: str = "v3", **changes: Any) -> Settings:
+    def make(confirm_timeout: float = LIMIT, form: str = "v3", **changes: Any) -> Settings:
         rabbitmq = {
             "port": vhost.broker.port,
             "vhost": vhost.name,
             "retry": {"minimum": 0.2, "maximum": 0.5},
-            "connect_timeout": 2.0,
+            "connect_timeout": LIMIT,
             **changes,
         }
         return validated(

@@ -9,7 +9,7 @@ import pytest
 
 from conf.settings import Settings
 from tests.rabbitmq import RabbitMQ, Vhost
-from tests.wire.amqp.conftest import Consumer, Running, message
+from tests.wire.amqp.conftest import LIMIT, Consumer, Running, message
 from wire.sink import Outcome, Phase, Verdict
 
 Run = Callable[[Settings], Awaitable[Running]]
@@ -61,7 +61,7 @@ async def test_outcomes_come_together(run: Run, settings: Make, consumer: Consum
     assert running.outcomes == []
     await running.verdicts(200)
     assert running.calls < 100
-    assert all(0 < outcome.seconds < 10 for outcome in running.outcomes)
+    assert all(0 < outcome.seconds < LIMIT for outcome in running.outcomes)
     assert running.sink.in_flight == 0
 
 
@@ -164,7 +164,7 @@ async def test_order_is_kept_through_nacks(run: Run, settings: Make, consumer: C
     running.on_outcome = settle
     running.sink.publish([message(1, stream=f"call:{lane}") for lane in range(lanes)])
     taken: list[str] = []
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(2 * LIMIT):
         while unsettled:
             taken += [item.message_id or "" for item in await consumer.all()]
     taken += [item.message_id or "" for item in await consumer.all()]
@@ -180,7 +180,7 @@ async def test_the_memory_alarm_blocks_and_unblocks(
 ) -> None:
     """Blocked: new messages FAILED at once, what is in flight stays beyond confirm_timeout and is confirmed after."""
     await consumer.bind()
-    running = await run(settings(confirm_timeout=0.5))
+    running = await run(settings(confirm_timeout=3.0))
     await running.phase(Phase.CONNECTED)
     rabbitmq.alarm(True)
     running.sink.publish([message(1)])
@@ -189,8 +189,8 @@ async def test_the_memory_alarm_blocks_and_unblocks(
     assert "memory" in state.reason
     running.sink.publish([message(2)])
     assert (await running.verdicts(1)) == {"call:1.1/2": Verdict.FAILED}
-    with pytest.raises(TimeoutError):  # thrice the confirm_timeout, and its clock stands still
-        await running.verdicts(2, seconds=1.5)
+    with pytest.raises(TimeoutError):  # longer than the confirm_timeout, and its clock stands still
+        await running.verdicts(2, seconds=4.0)
     assert running.sink.state.phase is Phase.BLOCKED
     rabbitmq.alarm(False)
     await running.phase(Phase.CONNECTED)
@@ -203,13 +203,13 @@ async def test_a_stopped_broker_times_out_and_comes_back(
 ) -> None:
     """SIGSTOP: the confirm is overdue, in flight FAILED, reconnecting gets no answer; SIGCONT: connected again."""
     await consumer.bind()
-    running = await run(settings(confirm_timeout=0.5, connect_timeout=0.5))
+    running = await run(settings(confirm_timeout=3.0, connect_timeout=3.0))
     await running.phase(Phase.CONNECTED)
     rabbitmq.pause()
     running.sink.publish([message(1)])
     assert await running.verdicts(1) == {"call:1.1/1": Verdict.FAILED}
     assert "confirmed none" in running.outcomes[0].detail
-    await running.until(lambda: "no answer (start) within 0.5 s" in running.sink.state.reason)
+    await running.until(lambda: "no answer (start) within 3 s" in running.sink.state.reason)
     assert running.sink.state.attempt >= 1
     rabbitmq.resume()
     await running.phase(Phase.CONNECTED)
@@ -224,17 +224,17 @@ async def test_a_silent_link_is_noticed_without_traffic(run: Run, settings: Make
     running = await run(settings(heartbeat=1))
     await running.phase(Phase.CONNECTED)
     rabbitmq.pause()
-    await running.until(lambda: "not a byte" in running.sink.state.reason, 10.0)
+    await running.until(lambda: any("not a byte" in state.reason for state in running.states))
     rabbitmq.resume()
     await running.phase(Phase.CONNECTED)
 
 
 async def test_heartbeats_keep_an_idle_link(run: Run, settings: Make) -> None:
-    """An idle connection with a heartbeat of 1 s is still the same one after four."""
-    running = await run(settings(heartbeat=1))
+    """An idle connection with a heartbeat of 3 s is still the same one after seven: two without one would end it."""
+    running = await run(settings(heartbeat=3))
     await running.phase(Phase.CONNECTED)
     with pytest.raises(TimeoutError):
-        await running.until(lambda: running.sink.state.phase is not Phase.CONNECTED, 4.0)
+        await running.until(lambda: running.sink.state.phase is not Phase.CONNECTED, 7.0)
 
 
 async def test_confirmed_messages_survive_kill_9(
@@ -269,7 +269,7 @@ async def test_confirmed_messages_survive_kill_9(
     for lane in range(lanes):
         offer(f"call:{lane}", 1)
     await running.until(lambda: len(confirmed) > lanes * last // 3)
-    await asyncio.to_thread(rabbitmq.kill)
+    rabbitmq.kill()  # the loop stands still meanwhile, or all might be confirmed before the broker is dead
     state = await running.phase(Phase.BACKING_OFF)
     assert str(rabbitmq.port) in state.reason
     assert waiting
@@ -277,10 +277,12 @@ async def test_confirmed_messages_survive_kill_9(
     assert len(at_the_kill) < lanes * last
     await running.until(lambda: running.sink.in_flight == 0)
     await asyncio.to_thread(rabbitmq.start)
-    await running.phase(Phase.CONNECTED)
-    for stream, number in list(waiting.items()):
-        offer(stream, number)
-    await running.until(lambda: not waiting)
+    while waiting:
+        await running.phase(Phase.CONNECTED)
+        for stream, number in list(waiting.items()):
+            offer(stream, number)
+        # The link may be lost again, to a broker that is slow to come up: what it FAILED is offered anew then.
+        await running.until(lambda: not waiting or running.sink.state.phase is not Phase.CONNECTED)
     taken = [item.message_id or "" for item in await consumer.all()]
     assert at_the_kill <= set(taken)
     numbers = defaultdict(list)
@@ -299,7 +301,7 @@ async def test_a_broker_that_is_away_costs_nothing(run: Run, settings: Make, fre
     assert "connect" in delays[0].reason.lower()
     running.sink.publish([message(1)])
     assert await running.verdicts(1) == {"call:1.1/1": Verdict.FAILED}
-    await asyncio.wait_for(running.sink.close(5.0), 1.0)
+    await asyncio.wait_for(running.sink.close(10 * LIMIT), LIMIT)
     assert running.sink.state.phase is Phase.DISCONNECTED
 
 
@@ -388,7 +390,7 @@ async def test_an_orderly_stop_of_the_broker_is_told_in_its_words(run: Run, sett
     """`rabbitmqctl close_all_connections` says why; the sink repeats it and reconnects at once."""
     running = await run(settings())
     await running.phase(Phase.CONNECTED)
-    rabbitmq.call('rabbit_networking:close_all_connections(<<"maintenance">>)')
+    rabbitmq.close_all_connections("maintenance")
     await running.until(lambda: any("CONNECTION_FORCED - maintenance" in state.reason for state in running.states))
     await running.phase(Phase.CONNECTED)
 
@@ -399,7 +401,7 @@ async def test_closing_drains(run: Run, settings: Make, consumer: Consumer) -> N
     running = await run(settings())
     await running.phase(Phase.CONNECTED)
     running.sink.publish([message(n) for n in range(1, 51)])
-    closing = asyncio.create_task(running.sink.close(10.0))
+    closing = asyncio.create_task(running.sink.close(LIMIT))
     await asyncio.sleep(0)
     running.sink.publish([message(51)])
     await closing
@@ -416,7 +418,7 @@ async def test_closing_has_a_limit(run: Run, settings: Make, consumer: Consumer,
     await running.phase(Phase.CONNECTED)
     rabbitmq.pause()
     running.sink.publish([message(1)])
-    await asyncio.wait_for(running.sink.close(0.3), 5.0)
+    await asyncio.wait_for(running.sink.close(0.3), LIMIT)
     assert await running.verdicts(1) == {"call:1.1/1": Verdict.FAILED}
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rabbitmq import free_port
+
 ROOT = Path(__file__).resolve().parents[3]
 STATSD = ROOT / ".cache" / "statsd" / "node_modules" / "statsd"
 CARBON = Path("/usr/bin/carbon-cache")
@@ -37,20 +39,13 @@ class Graphite:
             return []  # carbon is writing it this moment
         return [value for value in json.loads(run.stdout)["values"] if value is not None]
 
-    def wait(self, name: str, fact: Callable[[list[float]], bool], limit: float = 20.0) -> list[float]:
+    def wait(self, name: str, fact: Callable[[list[float]], bool], limit: float = 60.0) -> list[float]:
         """The points of a series, once `fact` is true of them; the test fails after `limit` seconds."""
         deadline = time.monotonic() + limit
         while not fact(points := self.points(name)):
             assert time.monotonic() < deadline, f"{name} in Graphite: {points}"
             time.sleep(0.1)
         return points
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    """A loopback port that nobody uses."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -67,7 +62,7 @@ def running(command: list[str | Path], folder: Path, environ: dict[str, str] | N
         process.wait()
 
 
-def answers(port: int, folder: Path, limit: float = 30.0) -> None:
+def answers(port: int, folder: Path, limit: float = 60.0) -> None:
     """Wait until a TCP port of this host accepts."""
     deadline = time.monotonic() + limit
     while True:
@@ -87,8 +82,7 @@ def graphite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graphite]:
     if not STATSD.is_dir():
         pytest.fail("StatsD is missing. Run ./bin/test once: it installs it from tests/wire/metrics/statsd")
     folder = tmp_path_factory.mktemp("graphite")
-    line_port, pickle_port, query_port, management_port = (free_port(socket.SOCK_STREAM) for _ in range(4))
-    statsd_port = free_port(socket.SOCK_DGRAM)
+    line_port, pickle_port, query_port, management_port, statsd_port = (free_port() for _ in range(5))
     (folder / "storage-schemas.conf").write_text("[all]\npattern = .*\nretentions = 1s:10m\n")
     # Whisper's default would make a minute's file from half of its points or none.
     (folder / "storage-aggregation.conf").write_text("[all]\npattern = .*\nxFilesFactor = 0\n")

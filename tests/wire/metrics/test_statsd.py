@@ -19,7 +19,7 @@ def receiver() -> Iterator[socket.socket]:
     """A UDP socket in StatsD's place."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
-        udp.settimeout(5)
+        udp.settimeout(60)
         yield udp
 
 
@@ -117,7 +117,7 @@ def test_ipv6() -> None:
     """An IPv6 address works as host."""
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
         udp.bind(("::1", 0))
-        udp.settimeout(5)
+        udp.settimeout(60)
         statsd = StatsdSender(Statsd(host="::1", port=udp.getsockname()[1]))
         statsd.send(Figures(gauges={(None, ("heartbeat",)): 1}))
         assert udp.recv(65536) == b"arimon.heartbeat:1|g"
