@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.daemon import Daemon, Simulator, load
 from tests.rabbitmq import RabbitMQ, Vhost
@@ -15,8 +15,9 @@ from tests.spine.tools import CALM, Start
 
 TRAFFIC = load(rate=200, lanes=8)
 
-# A deadline per example is a timed assertion: on a busy machine it fails for no fault of ours.
-settings.register_profile("arimon", deadline=None)
+# A deadline per example, and a limit to how long ten may take to be made, are timed assertions: on a busy machine they
+# fail for no fault of ours.
+settings.register_profile("arimon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("arimon")
 
 # The pure core makes no cycles, and its tests millions of objects: looking for garbage as often as Python does by

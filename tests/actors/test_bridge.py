@@ -11,7 +11,7 @@ import pytest
 
 from actors.bridge import Bridge, LoopFailed
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 @pytest.fixture

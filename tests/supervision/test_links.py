@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from supervision import links
 from tests.daemon import ROOT
 
-LIMIT = 20.0
+LIMIT = 60.0
 """Seconds after which something that ought to happen at once is taken for never."""
 
 

@@ -16,7 +16,7 @@ def systemd() -> Iterator[tuple[socket.socket, str]]:
     path = f"/tmp/arimon-notify-{uuid.uuid4().hex[:12]}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(path)
-        listening.settimeout(10)
+        listening.settimeout(60)
         yield listening, path
     Path(path).unlink()
 
@@ -34,7 +34,7 @@ def test_a_name_that_begins_with_at_is_abstract(monkeypatch: pytest.MonkeyPatch)
     name = f"arimon-notify-{uuid.uuid4().hex}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind("\0" + name)
-        listening.settimeout(10)
+        listening.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", "@" + name)
         notify("WATCHDOG=1")
         assert listening.recv(4096) == b"WATCHDOG=1"

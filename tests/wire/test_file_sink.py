@@ -47,7 +47,7 @@ class Running:
 
     async def until(self, fact: Callable[[], bool]) -> None:
         """Wait for a fact that a state or an outcome brings about."""
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(60.0):
             while not fact():
                 self._changed.clear()
                 await self._changed.wait()
@@ -249,7 +249,7 @@ async def test_closing_drains(start: Start, path: Path) -> None:
     running = await start()
     await running.phase(Phase.CONNECTED)
     running.sink.publish([message(n) for n in range(100)])
-    closing = asyncio.create_task(running.sink.close(5.0))
+    closing = asyncio.create_task(running.sink.close(60.0))
     await asyncio.sleep(0)
     running.sink.publish([message(100)])
     await closing

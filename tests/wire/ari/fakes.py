@@ -15,7 +15,7 @@ from conf.settings import Pbx, Retry
 from conf.validation import validated
 from wire.ari.client import AriLink
 
-LIMIT = 10.0
+LIMIT = 60.0
 """No awaited fact takes longer, seconds."""
 
 PASSWORD = "s3cret-of-the-pbx"

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from conf.settings import Pbx, Retry
-from tests.wire.ari.fakes import PASSWORD, Certificates, Facts, FakePbx, Proxy, Watched, listen, settings
+from tests.wire.ari.fakes import LIMIT, PASSWORD, Certificates, Facts, FakePbx, Proxy, Watched, listen, settings
 from wire import host_clock
 from wire.ari import client
 from wire.ari.client import AriLink
@@ -163,7 +163,7 @@ async def test_replaced_is_a_disconnect_and_not_fought(serve: Serve, watch: Watc
     pbx = await serve(script)
     watched = watch(settings(pbx.port, replaced_retry=3600.0))
     await watched.until(lambda me: "replaced" in states(me))
-    await asyncio.wait_for(gone.wait(), 5)
+    await asyncio.wait_for(gone.wait(), LIMIT)
     assert watched.frames == [event]
     assert watched.of("down")[0][1] is Down.REPLACED
     assert len(pbx.sockets) == 1
@@ -203,19 +203,18 @@ async def test_only_the_event_itself_means_replaced(serve: Serve, watch: Watch) 
 async def test_a_silent_link_without_fin_is_dead_within_dead_after(
     serve: Serve, watch: Watch, proxy: Callable[[int], Awaitable[Proxy]]
 ) -> None:
-    """A proxy stops forwarding and closes nothing: noticed in dead_after, told when the last byte came, and mended."""
+    """A proxy stops forwarding and closes nothing: noticed after dead_after, told since when, and mended."""
     pbx = await serve(sends(b"{}"))
     between = await proxy(pbx.port)
+    began_ms = host_clock.now_ms()
     watched = watch(settings(between.port, dead_after=0.5))
     await watched.until(lambda me: len(me.frames) == 1)
     between.deaf.set()
-    began = time.monotonic()
     await watched.until(lambda me: bool(me.of("down")))
-    took = time.monotonic() - began
     _, why, _, heard_ms = watched.of("down")[0]
     assert why is Down.DEAD
-    assert took < 0.5 + 0.4  # dead_after, and what a busy machine adds
-    assert abs(time.time() * 1000 - heard_ms - 500) < 400
+    # How soon after dead_after is for the machine of the link to say, by its own clock: test_session.py.
+    assert began_ms <= heard_ms <= host_clock.now_ms() - 500 + 1  # whole milliseconds of two clocks
     between.deaf.clear()
     await watched.up(2)
 
@@ -250,12 +249,12 @@ async def test_the_last_byte_is_told_as_a_clock_that_was_set_counts_now(
 async def test_a_quiet_pbx_is_not_a_dead_one(
     facts: Facts, serve: Serve, watch: Watch, proxy: Callable[[int], Awaitable[Proxy]]
 ) -> None:
-    """Nothing happens on the PBX, but it answers pings: the link stays up for many times dead_after."""
+    """Nothing happens on the PBX, but it answers pings: the link stays up for several times dead_after."""
     pbx = await serve()
     between = await proxy(pbx.port)
-    watched = watch(settings(between.port, dead_after=0.15))
+    watched = watch(settings(between.port, dead_after=0.6))
     await watched.up()
-    enough = between.pieces + 30  # 15 pings and their pongs: more than 4 × dead_after
+    enough = between.pieces + 20  # 10 pings and their pongs: 3 × dead_after
     await facts.until(lambda: between.pieces >= enough)
     assert watched.of("down") == []
 
@@ -321,9 +320,9 @@ async def test_a_mended_password_file_is_read_again(serve: Serve, watch: Watch, 
     await watched.up()
 
 
-async def test_nobody_listens(watch: Watch, unused_tcp_port: int) -> None:
+async def test_nobody_listens(watch: Watch, free_port: Callable[[], int]) -> None:
     """A refused connection is `unreachable`."""
-    watched = watch(settings(unused_tcp_port))
+    watched = watch(settings(free_port()))
     await watched.until(lambda me: states(me).count("backing_off") >= 3)
     shown = next(what[1] for what in watched.of("state") if what[1].name == "backing_off")
     assert shown.why == "unreachable"
@@ -460,7 +459,7 @@ async def test_a_callback_that_raises_ends_run(serve: Serve) -> None:
 
     link = AriLink(settings(pbx.port), on_frame=broken, on_up=lambda n: None, on_down=lambda *what: None)
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(link.run(), 5)
+        await asyncio.wait_for(link.run(), LIMIT)
     assert link.describe().name == "stopped"
 
 
@@ -483,5 +482,5 @@ async def test_a_link_stopped_before_it_began_never_opens(serve: Serve) -> None:
     pbx = await serve()
     link = AriLink(settings(pbx.port), on_frame=lambda b: None, on_up=lambda n: None, on_down=lambda *what: None)
     link.stop()
-    await asyncio.wait_for(link.run(), 5)
+    await asyncio.wait_for(link.run(), LIMIT)
     assert pbx.requests == []

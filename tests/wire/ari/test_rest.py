@@ -181,9 +181,9 @@ async def test_broken_utf8_in_one_name_hides_nothing(serve: Serve) -> None:
         assert await ari.get("x") == ["caf�"]
 
 
-async def test_nobody_listens(unused_tcp_port: int) -> None:
+async def test_nobody_listens(free_port: Callable[[], int]) -> None:
     """The network's fault."""
-    async with AriRest(settings(unused_tcp_port)) as ari:
+    async with AriRest(settings(free_port())) as ari:
         with pytest.raises(AriUnreachable):
             await ari.get("x")
 

@@ -336,12 +336,12 @@ class ServerThread:
 
     def __enter__(self) -> "ServerThread":
         self._thread.start()
-        self._ready.result(10)
+        self._ready.result(60)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     async def _run(self, backend: Callable[[], api.Backend], options: dict[str, Any]) -> None:
@@ -363,4 +363,4 @@ class ServerThread:
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine in the server's loop and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)

@@ -29,7 +29,7 @@ def stranger(path: Path, answer: bytes) -> Iterator[None]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield
-        thread.join(5)
+        thread.join(60)
 
 
 def test_every_question_comes_through(daemon: ServerThread) -> None:

@@ -126,7 +126,7 @@ def test_the_program_ends_when_told(daemon: ServerThread) -> None:
         assert process.stdout is not None
         assert b"received-call" in process.stdout.readline()
         process.send_signal(number)
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=60)
         assert (process.returncode, said) == (0, b"")
 
 
@@ -146,6 +146,6 @@ def test_the_program_ends_with_its_parent(daemon: ServerThread) -> None:
     assert b"received-call" in parent.stdout.readline()
     parent.kill()
     # The view holds the pipe: it is at its end when the view is gone.
-    rest, _ = parent.communicate(timeout=10)
+    rest, _ = parent.communicate(timeout=60)
     os.close(pidfd)
     assert b"Traceback" not in rest

@@ -20,7 +20,7 @@ from wire.control.server import MAX_REQUEST_BYTES, ROUTES, ControlServer, Contro
 def raw(path: Path, request: bytes) -> tuple[int, Any]:
     """One raw HTTP request, answered and closed."""
     with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(5)
+        s.settimeout(60)
         s.connect(str(path))
         s.sendall(request)
         answer = b""
@@ -202,7 +202,7 @@ def test_a_stream_whose_reader_goes_is_ended(daemon: ServerThread) -> None:
     lines.close()  # type: ignore[attr-defined]
     backend = daemon.backend
     assert isinstance(backend, FakeBackend)
-    assert backend.closed.wait(5)
+    assert backend.closed.wait(60)
 
 
 def test_parsed() -> None:

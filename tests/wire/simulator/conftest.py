@@ -11,7 +11,7 @@ import pytest
 
 from wire.simulator import Simulator
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 def authorization(username: str = "arimon", password: str = "arimon") -> dict[str, str]:

@@ -12,6 +12,8 @@ import aiohttp
 import orjson
 import pytest
 
+from tests.wire.simulator.conftest import DEADLINE
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -25,7 +27,7 @@ class Child:
     async def ports(self) -> list[int]:
         """Wait until it listens."""
         file = self.folder / "ports"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             while not file.exists():
                 assert self.process.returncode is None
                 await asyncio.sleep(0.02)
@@ -33,7 +35,7 @@ class Child:
 
     async def ended(self) -> tuple[int, str, str]:
         """Wait for its end: exit code, stdout, stderr."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             out, err = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, out.decode(), err.decode()
@@ -146,7 +148,7 @@ async def test_a_killed_simulator_leaves_its_log(start: Any, client: Any, tmp_pa
     client.url = f"ws://127.0.0.1:{(await child.ports())[0]}/ari"
     ear = await client.listen()
     await ear.heard(28)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while (tmp_path / "sent.jsonl").read_bytes().count(b"\n") < 28:  # noqa: ASYNC110 (another process)
             await asyncio.sleep(0.05)
     child.process.kill()

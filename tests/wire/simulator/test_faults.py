@@ -6,6 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.wire.simulator.conftest import DEADLINE
 from wire.simulator import FaultError, Simulator
 from wire.simulator.faults import FAULTS, Faults, arguments, parse
 from wire.simulator.frames import GARBAGE
@@ -85,7 +86,7 @@ async def test_http_answers_with_an_error(sim: Simulator, client: Any, status: i
     assert (await client.get("/channels"))[0] == 200
     await sim.faults.http(answer=str(status), seconds=0.2)
     assert (await client.get("/channels"))[0] == status
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE):
         while (await client.get("/channels"))[0] == status:  # noqa: ASYNC110 (the other side of HTTP)
             await asyncio.sleep(0.02)
     await client.listen()

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from tests.wire.simulator.conftest import DEADLINE
 from wire.simulator import Simulator
 from wire.simulator.recording import load
 
@@ -106,7 +107,7 @@ async def test_a_slow_reader_may_be_cut_off_as_asterisk_does(client: Any) -> Non
         await sim.play("01_inbound", rate=150_000, loops=1000)
         assert [act["act"] for act in sim.pbxs[0].log.acts if act["act"] == "cut-off"] == ["cut-off"]
         frames = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while (await ws.receive()).type is aiohttp.WSMsgType.TEXT:
                 frames += 1
         assert ws.close_code == 1006
@@ -119,5 +120,5 @@ async def test_what_is_being_played_ends_with_the_simulator() -> None:
         playing = asyncio.create_task(sim.play("04_busy", loops=None, speed=10))
         while not sim.pbxs[0].happened:  # noqa: ASYNC110 (there is nothing else to wait for)
             await asyncio.sleep(0.01)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE):
         assert (await playing)[0].events > 0

@@ -6,6 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.wire.simulator.conftest import DEADLINE
 from wire.simulator import Simulator
 
 
@@ -44,7 +45,7 @@ async def test_info_ping_and_unknown_things(sim: Simulator, client: Any) -> None
 async def test_rest_follows_the_calls_without_any_client(sim: Simulator, client: Any) -> None:
     """Events that nobody hears happen all the same: REST shows the call that is under way."""
     playing = asyncio.create_task(sim.play("01_inbound", speed=4))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while not (await client.get("/bridges"))[1]:  # noqa: ASYNC110 (the fact is on the other side of HTTP)
             await asyncio.sleep(0.02)
     sim.pbxs[0].pause(True)

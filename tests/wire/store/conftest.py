@@ -96,10 +96,10 @@ def journal(tmp_path: Path) -> Iterator[Harness]:
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """Wait until a fact is true; fail after 20 seconds."""
+    """Wait until a fact is true; fail after 60 seconds."""
 
     def wait(fact: Callable[[], object]) -> None:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not fact():
             assert time.monotonic() < until, "it never came true"
             time.sleep(0.005)
