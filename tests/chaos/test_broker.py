@@ -115,7 +115,7 @@ def test_a_broker_that_stands_still(start: Start, vhost: Vhost, rabbitmq: Rabbit
     """SIGSTOP: sockets stay open and no confirm comes; that is noticed, and everything unconfirmed goes once more."""
     queue = Queue(vhost)
     queue.bind()
-    daemon, simulator = start(confirm_timeout=1.0)
+    daemon, simulator = start(confirm_timeout=5.0)
     wait_for_confirmed(daemon, 40)
     rabbitmq.pause()
     waits(daemon, "publisher: ")

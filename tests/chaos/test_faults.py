@@ -15,7 +15,7 @@ import pytest
 
 from tests.chaos.stage import Stage
 from tests.daemon import assert_complete, replayed, wait_for
-from tests.spine.tools import wait_for_messages
+from tests.spine.tools import CALM, wait_for_messages
 from wire.control.api import ControlError, Crash
 
 ROLES = {
@@ -35,10 +35,9 @@ SILENCE_MS = 5000
 class Target(Stage):
     """A daemon whose roles a fault may strike."""
 
-    def __init__(self, folder: Path, faults: Path) -> None:
+    def __init__(self, folder: Path, faults: Path, **supervision: float) -> None:
         # A busy machine must not be taken for a fault.
-        supervision = {"probe_limit": 4.0, "start_silence": SILENCE_MS / 1000}
-        super().__init__(folder, faults, rabbitmq={"password": SECRET}, supervision=supervision)
+        super().__init__(folder, faults, rabbitmq={"password": SECRET}, supervision=CALM | supervision)
 
     def strike(self, role: str, fault: str) -> None:
         """Have a fault strike, and wait until it has."""
@@ -85,6 +84,12 @@ class Target(Stage):
 @pytest.fixture
 def stage(tmp_path: Path, faults: Path) -> Iterator[Target]:
     yield from Target(tmp_path, faults).running()
+
+
+@pytest.fixture
+def strict(tmp_path: Path, faults: Path) -> Iterator[Target]:
+    """One where nobody may be silent for long."""
+    yield from Target(tmp_path, faults, probe_limit=4.0, start_silence=SILENCE_MS / 1000).running()
 
 
 @pytest.mark.parametrize(
@@ -148,31 +153,31 @@ def test_in_start(stage: Target) -> None:
     stage.finish(dict.fromkeys(ROLES.values(), 2))
 
 
-def test_a_start_that_hangs(stage: Target) -> None:
+def test_a_start_that_hangs(strict: Target) -> None:
     """Its supervisor is not blocked for ever: silent for too long, it is killed, and has failed to start."""
     path = ROLES["recovery"]
-    (stage.faults / "recovery.hang").touch()
-    os.kill(stage.daemon.pid(path), signal.SIGKILL)
-    killed, failed = stage.whole_again(path, 2, 2)
+    (strict.faults / "recovery.hang").touch()
+    os.kill(strict.daemon.pid(path), signal.SIGKILL)
+    killed, failed = strict.whole_again(path, 2, 2)
     assert killed["error"] == "killed (signal 9)"
     assert failed["error"] == f"not started within {SILENCE_MS} ms"
     assert failed["reason"] == "start_error"
-    stage.finish({path: 2})
+    strict.finish({path: 2})
 
 
-def test_a_start_that_takes_long(stage: Target) -> None:
+def test_a_start_that_takes_long(strict: Target) -> None:
     """As long as it looks at its mailbox it may take as long as it likes: several times the limit here."""
     path = ROLES["recovery"]
-    (stage.faults / "recovery.slow").touch()
-    log = stage.daemon.folder / "arimond.log"
-    os.kill(stage.daemon.pid(path), signal.SIGKILL)
-    wait_for(lambda: not (stage.faults / "recovery.slow").exists(), "it begins")
+    (strict.faults / "recovery.slow").touch()
+    log = strict.daemon.folder / "arimond.log"
+    os.kill(strict.daemon.pid(path), signal.SIGKILL)
+    wait_for(lambda: not (strict.faults / "recovery.slow").exists(), "it begins")
     begin = time.monotonic()
     wait_for(lambda: time.monotonic() - begin > 3 * SILENCE_MS / 1000, "three times the limit")
     assert log.read_text().count("start_error") == 0
-    (stage.faults / "recovery.done").touch()
-    stage.whole_again(path, 1, 1)
-    stage.finish({path: 1})
+    (strict.faults / "recovery.done").touch()
+    strict.whole_again(path, 1, 1)
+    strict.finish({path: 1})
 
 
 def test_killed(stage: Target) -> None:
@@ -185,14 +190,14 @@ def test_killed(stage: Target) -> None:
     stage.finish(dict.fromkeys(ROLES.values(), 1))
 
 
-def test_hung(stage: Target) -> None:
+def test_hung(strict: Target) -> None:
     """SIGSTOP: no exit ever comes, but no answer to a probe either; the report says that it was hung."""
     for path in ROLES.values():
-        before = stage.restarts(path)
-        os.kill(stage.daemon.pid(path), signal.SIGSTOP)
-        [report] = stage.whole_again(path, before + 1, 1)
+        before = strict.restarts(path)
+        os.kill(strict.daemon.pid(path), signal.SIGSTOP)
+        [report] = strict.whole_again(path, before + 1, 1)
         assert report["error"] == "killed (hung, signal 9)"
-    stage.finish(dict.fromkeys(ROLES.values(), 1))
+    strict.finish(dict.fromkeys(ROLES.values(), 1))
 
 
 def test_told_to_end_by_somebody_else(stage: Target) -> None:

@@ -19,13 +19,20 @@ import pytest
 
 from actors.call.decoding import milliseconds
 from tests.daemon import Daemon, Simulator, assert_complete, replayed, wait_for
+from tests.spine.tools import CALM
 from wire.control.api import Reconciled
 from wire.store.row import Kind
 
 TRAFFIC = ("--mix", "ordinary", "--every", "0.25", "--loop", "forever", "--shuffle", "7")
 KINDS = ("adopted", "corrected", "ended")
-SLACK_MS = 250
-"""Between our asking for a fault and its happening, and the like."""
+SLACK_MS = 50
+"""Between two clocks, and whole milliseconds."""
+UNREAD_MS = 1000
+"""For what was sent before a fault and is read after it."""
+DEAD_AFTER = 4.0
+"""Seconds of silence; longer than a simulator that is alive gets no CPU."""
+AUDIT_MS = 1000
+"""From look to look."""
 
 
 class Pbx:
@@ -72,8 +79,9 @@ def pbx(simulator: Simulator) -> Iterator[Pbx]:
 
 @pytest.fixture
 def daemon(tmp_path: Path, simulator: Simulator) -> Iterator[Daemon]:
-    settings = simulator.pbx() | {"dead_after": 1.5, "replaced_retry": 1.5}
-    made = Daemon(tmp_path / "daemon", [settings], recovery={"audit_interval": 1.0, "second_look": 2.0})
+    settings = simulator.pbx() | {"dead_after": DEAD_AFTER, "replaced_retry": 6.0}
+    recovery = {"audit_interval": AUDIT_MS / 1000, "second_look": 2.0}
+    made = Daemon(tmp_path / "daemon", [settings], recovery=recovery, supervision=CALM)
     made.start()
     yield made
     made.end()
@@ -148,7 +156,7 @@ def now_ms() -> int:
         ("drop", {"how": "fin"}, "lost", 2.0),
         ("drop", {"how": "rst"}, "lost", 2.0),
         ("drop", {"how": "close"}, "closed", 2.0),
-        ("stall", {}, "dead", 2.0),
+        ("stall", {}, "dead", 2 * DEAD_AFTER),  # the end of "refuse" is the end of the stall
     ],
     ids=["fin", "rst", "close", "stall"],
 )
@@ -161,8 +169,9 @@ def test_a_link_that_was_lost(
     at_ms = now_ms()
     pbx.fault("refuse", seconds=away)
     pbx.fault(fault, **arguments)
+    done_ms = now_ms()
     gap = told_gap(daemon, reason, before)
-    assert milliseconds(gap["from"]) <= at_ms + SLACK_MS
+    assert milliseconds(gap["from"]) <= done_ms + UNREAD_MS
     assert milliseconds(gap["to"]) >= at_ms + away * 1000 - SLACK_MS
     assert gap["adopted"]
     assert gap["inferred"]
@@ -200,8 +209,11 @@ def test_events_lost_under_a_live_link(daemon: Daemon, simulator: Simulator, pbx
     before = len(gaps(daemon))
     at_ms = now_ms()
     pbx.fault("lose", events=400)
+    done_ms = now_ms()
     gap = told_gap(daemon, "audit", before)
-    assert milliseconds(gap["from"]) <= at_ms + SLACK_MS <= milliseconds(gap["to"]) + 2 * SLACK_MS
+    # The first look may have come before anything of what it can see was lost.
+    assert milliseconds(gap["from"]) <= done_ms + AUDIT_MS
+    assert milliseconds(gap["to"]) >= at_ms
     assert gap["inferred"]
     # What was lost later than the first of the two looks is seen by the next ones.
     wait_for(lambda: len({one["to"] for one in gaps(daemon)}) > before, "further looks")
@@ -221,10 +233,11 @@ def test_an_operator_reconciles(tmp_path: Path, simulator: Simulator, pbx: Pbx) 
         many_calls(daemon)
         pbx.fault("drop")
         told_gap(daemon, "lost", len(gaps(daemon)))  # after its second look the next one is far away
-        pbx.fault("lose", events=400)
+        pbx.fault("lose", events=1_000_000)
         wait_for(lambda: bool(daemon.client.reconcile(dry_run=True)[0]["adopted"]), "calls began unseen")
         pbx.fault("pause")
         pbx.fault("lose", events=0)
+        daemon.wait_drained()
         before = daemon.messages()
         [dry] = daemon.client.reconcile("pbx1", dry_run=True)
         assert dry["dry_run"]
@@ -247,8 +260,12 @@ def test_another_took_our_name(daemon: Daemon, simulator: Simulator, pbx: Pbx) -
     many_calls(daemon)
     before = len(gaps(daemon))
     asyncio.run(pbx.take_the_name())
-    wait_for(lambda: daemon.client.status()["pbx"][0]["link"]["state"] == "replaced", "it is said")
-    assert any("name" in problem for problem in daemon.client.status()["problems"])
+
+    def said() -> bool:
+        status = daemon.client.status()
+        return status["pbx"][0]["link"]["state"] == "replaced" and any("name" in each for each in status["problems"])
+
+    wait_for(said, "it is said")
     told_gap(daemon, "replaced", before)
     same_calls(daemon, pbx)
     finish(daemon, simulator)
@@ -258,10 +275,12 @@ def test_a_killed_connection(daemon: Daemon, simulator: Simulator, pbx: Pbx) -> 
     """There is no link-down in the journal: the gap begins with its last row."""
     many_calls(daemon)
     before = len(gaps(daemon))
-    at_ms = now_ms()
+    [journal] = daemon.client.journal()
     daemon.client.kill("pbx/pbx1/connection")
+    done_ms = now_ms()
     gap = told_gap(daemon, "killed", before)
-    assert at_ms - 2000 <= milliseconds(gap["from"]) <= at_ms + SLACK_MS
+    assert journal["last_ms"] is not None
+    assert journal["last_ms"] <= milliseconds(gap["from"]) <= done_ms
     same_calls(daemon, pbx)
     finish(daemon, simulator)
 
@@ -282,9 +301,9 @@ def test_a_slow_pbx_is_not_dead(daemon: Daemon, simulator: Simulator, pbx: Pbx) 
     """Its events and answers come later than dead_after, but its pongs come: no gap."""
     many_calls(daemon)
     before = gaps(daemon)
-    pbx.fault("slow", delay=2.5, seconds=6.0)
-    wait_for(lambda: _lateness(daemon) > 2.0, "events are late")
-    wait_for(lambda: _lateness(daemon) < 0.5, "and in time again")
+    pbx.fault("slow", delay=DEAD_AFTER + 1.0, seconds=2 * DEAD_AFTER)
+    wait_for(lambda: _lateness(daemon) > DEAD_AFTER, "events are late")
+    wait_for(lambda: _lateness(daemon) < 1.0, "and in time again")
     assert daemon.client.status()["pbx"][0]["link"]["state"] == "connected"
     same_calls(daemon, pbx)
     finish(daemon, simulator)

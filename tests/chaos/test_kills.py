@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def test_a_killed_process_costs_nothing(daemon: Daemon, simulator: Simulator, pa
     """SIGKILL to a role under load: whole again, and what is published is what a replay of the journal gives."""
     wait_for_messages(daemon)
     os.kill(daemon.pid(path), signal.SIGKILL)
-    daemon.wait_whole(10.0)
+    daemon.wait_whole()
     wait_for_messages(daemon)
     finish(daemon, simulator)
     assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
@@ -40,7 +39,7 @@ def test_thespians_admin_may_be_killed_too(daemon: Daemon, simulator: Simulator)
     """arimond starts everything over, on the same state."""
     wait_for_messages(daemon)
     os.kill(daemon.admin(), signal.SIGKILL)
-    daemon.wait_whole(10.0)
+    daemon.wait_whole()
     wait_for_messages(daemon)
     finish(daemon, simulator)
     assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
@@ -52,19 +51,17 @@ def test_a_hung_process_is_killed_and_replaced(daemon: Daemon, simulator: Simula
     wait_for_messages(daemon)
     pid = daemon.pid(path)
     os.kill(pid, signal.SIGSTOP)
-    wait_for(lambda: not Path(f"/proc/{pid}").exists(), f"the hung {path} is killed", 15.0)
-    daemon.wait_whole(10.0)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), f"the hung {path} is killed")
+    daemon.wait_whole()
     wait_for_messages(daemon)
     finish(daemon, simulator)
     assert_complete(daemon.messages(), replayed(daemon.exported(), daemon.settings))
 
 
 def test_with_arimond_everything_ends_and_a_new_start_goes_on(daemon: Daemon, simulator: Simulator) -> None:
-    """SIGKILL to arimond: all gone within a second; the next one continues each stream where it stopped."""
+    """SIGKILL to arimond: nothing is left of it; the next one continues each stream where it stopped."""
     wait_for_messages(daemon)
-    begin = time.monotonic()
     daemon.kill()
-    assert time.monotonic() - begin < 5.0
     daemon.start()
     wait_for_messages(daemon)
     finish(daemon, simulator)

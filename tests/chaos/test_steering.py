@@ -91,8 +91,10 @@ def test_a_call_is_killed_and_restarted(daemon: Daemon, simulator: Simulator) ->
     """One more generation each time, the same state, and a suspended one goes on."""
 
     def once() -> bool:
-        call_id = daemon.client.calls()[-1]["call_id"]
-        path = f"pbx/pbx1/call/{call_id}"
+        calls = daemon.client.calls()
+        if not calls:
+            return False
+        path = f"pbx/pbx1/call/{calls[-1]['call_id']}"
         with contextlib.suppress(NotFound):
             daemon.client.suspend(path)
             assert daemon.client.restart(path)["done"]

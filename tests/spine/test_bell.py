@@ -40,8 +40,8 @@ def both_hold(daemon: Daemon, pbx: str = "pbx1") -> bool:
 def test_a_pipe_that_was_deleted_is_made_anew(daemon: Daemon, simulator: Simulator) -> None:
     """Nothing is lost, no process is restarted, both ends meet again; it is nobody else's."""
     daemon.start()
+    wait_for(lambda: both_hold(daemon), "both hold a pipe")
     wait_for_messages(daemon)
-    assert both_hold(daemon)
     bell(daemon).unlink()
     wait_for(lambda: both_hold(daemon), "both hold a new pipe")
     assert stat.S_IMODE(bell(daemon).stat().st_mode) == 0o600

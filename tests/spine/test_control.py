@@ -68,32 +68,37 @@ def paths(node: dict[str, Any]) -> Iterator[str]:
 
 def test_status(daemon: Daemon, ctl: Callable[..., Any]) -> None:
     """arimond's own pid, the link, figures that move, and what is wrong."""
-    # Figures are told once a second.
-    shown = wait_for(
-        lambda: found if (found := ctl("status"))["pbx"][0]["quarantined"] else None, "the bad frame is counted"
-    )
+
+    def counted() -> Any:
+        # Each process tells its figures once a second.
+        [pbx] = (found := ctl("status"))["pbx"]
+        moved = pbx["quarantined"] and pbx["events"] > 100 and pbx["events_per_second"] > 0
+        return found if moved and found["publisher"]["confirmed"] > 0 else None
+
+    shown = wait_for(counted, "the figures move, and the bad frame is counted")
     assert daemon.process is not None
     assert shown["pid"] == daemon.process.pid
     assert shown["application"] == "arimon"
     [pbx] = shown["pbx"]
     assert (pbx["name"], pbx["link"]["state"], pbx["quarantined"]) == ("pbx1", "connected", 1)
-    assert pbx["events"] > 100
-    assert pbx["events_per_second"] > 0
     assert pbx["journal_n"] >= pbx["events"]
     assert shown["publisher"]["sink"] == "file"
-    assert shown["publisher"]["confirmed"] > 0
     assert not shown["healthy"]
     assert shown["problems"] == ["pbx/pbx1/switchboard: 1 rows in quarantine"]
 
 
 def test_tree(ctl: Callable[..., Any]) -> None:
     """Every process, partition and call, each with its path."""
-    root = ctl("tree")
+
+    def with_a_call() -> Any:
+        root = ctl("tree")
+        return root if any(path.startswith("pbx/pbx1/call/") for path in paths(root)) else None
+
+    root = wait_for(with_a_call, "a call is under way")
     found = list(paths(root))
     processes = {"root", "publisher", "recovery", "monitor", "pbx/pbx1", "pbx/pbx1/switchboard", "pbx/pbx1/connection"}
     assert processes <= set(found)
     assert {f"pbx/pbx1/calls/{index}" for index in range(8)} <= set(found)
-    assert any(path.startswith("pbx/pbx1/call/") for path in found)
     assert (root["state"], root["generation"], root["strategy"]) == ("running", 1, "one_for_one")
     assert root["budget"] == {"used": 0, "allowed": 20, "reset_seconds": None}
 

@@ -53,7 +53,7 @@ def test_a_silently_dead_link_is_noticed(tmp_path: Path, simulator: Simulator) -
         daemon.start()
         wait_for_messages(daemon)
         fault(simulator, "stall")
-        wait_for(lambda: connections(daemon) == 2, "it connects anew")
+        wait_for(lambda: connections(daemon) >= 2, "it connects anew")
         fault(simulator, "resume")
         wait_for_messages(daemon)
         finish(daemon, simulator)

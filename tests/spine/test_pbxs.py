@@ -26,7 +26,7 @@ def daemon(tmp_path: Path, simulator: Simulator) -> Iterator[Daemon]:
     made = Daemon(tmp_path / "daemon", [simulator.pbx(index) for index in range(COUNT)], supervision=CALM)
     try:
         made.launch()
-        made.wait_whole(100.0)
+        made.wait_whole()
         yield made
     finally:
         made.end()
@@ -41,7 +41,7 @@ def finished(daemon: Daemon) -> set[str]:
 def test_ten_pbxs_are_watched_at_once(daemon: Daemon, simulator: Simulator) -> None:
     """Each gives complete calls under its own name; one that is away and one whose process is killed cost no other."""
     names = {f"pbx{index + 1}" for index in range(COUNT)}
-    wait_for(lambda: finished(daemon) == names, "each PBX has a complete call", 90.0)
+    wait_for(lambda: finished(daemon) == names, "each PBX has a complete call")
     before = daemon.wait_whole()
     fault(simulator, "http", index=3, answer=503)
     fault(simulator, "drop", index=3)

@@ -35,6 +35,7 @@ def test_what_nobody_is_bound_for_is_parked_and_can_be_redriven(start: Start, vh
     wait_for(lambda: daemon.client.status()["pbx"][0]["parked"] > 20, "messages are parked")
     wait_for(lambda: "messages parked as unroutable" in problems(daemon) or None, "it is told as a problem")
     simulator.end()
+    wait_for(lambda: daemon.client.status()["pbx"][0]["link"]["state"] != "connected", "the end of the link is told")
     daemon.wait_drained()
     [outbox] = daemon.client.outbox()
     assert outbox["parked"] == outbox["depth"] > 20
