@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import click
 
 from wire.control.api import ControlError, DaemonDown, NotPermitted, Unanswered, Unsupported
-from wire.control.door import Door, common, door_of, pbx_option, sure, uncollected, write, yes_option
+from wire.control.door import Door, common, door_of, path_argument, pbx_option, sure, uncollected, write, yes_option
 
 EXITS = {
     0: "done",
@@ -99,11 +99,11 @@ def call(door: Door, call_id: str, pbx: str | None) -> None:
 
 
 @arimon_ctl.command("which-children")
-@click.argument("path")
+@path_argument
 @common
 @door_of
 def which_children(door: Door, path: str) -> None:
-    """A supervisor's children, the one started last first. PATH is as `tree --json` shows."""
+    """A supervisor's children, the one started last first."""
     reply = door.client().which_children(path)
     from wire.control import show
 
@@ -111,7 +111,7 @@ def which_children(door: Door, path: str) -> None:
 
 
 @arimon_ctl.command("get-state")
-@click.argument("path")
+@path_argument
 @common
 @door_of
 def get_state(door: Door, path: str) -> None:
@@ -123,7 +123,7 @@ def get_state(door: Door, path: str) -> None:
 
 
 @arimon_ctl.command()
-@click.argument("path")
+@path_argument
 @common
 @door_of
 def statistics(door: Door, path: str) -> None:
@@ -135,7 +135,7 @@ def statistics(door: Door, path: str) -> None:
 
 
 @arimon_ctl.command()
-@click.argument("path")
+@path_argument
 @click.option("--max", "most", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Then it stops.")
 @common
 @door_of
@@ -153,7 +153,7 @@ def trace(door: Door, path: str, most: int) -> None:
 
 
 @arimon_ctl.command()
-@click.argument("path")
+@path_argument
 @common
 @door_of
 def suspend(door: Door, path: str) -> None:
@@ -162,7 +162,7 @@ def suspend(door: Door, path: str) -> None:
 
 
 @arimon_ctl.command()
-@click.argument("path")
+@path_argument
 @common
 @door_of
 def resume(door: Door, path: str) -> None:
@@ -171,18 +171,18 @@ def resume(door: Door, path: str) -> None:
 
 
 @arimon_ctl.command()
-@click.argument("path")
+@path_argument
 @yes_option
 @common
 @door_of
 def kill(door: Door, path: str, yes: bool) -> None:
-    """Kill a process or a call's actor at once; its supervisor decides what follows. PATH is as `tree --json` shows."""
+    """Kill a process or a call's actor at once; its supervisor decides what follows."""
     sure(yes, f"Kill {path}?")
     door.done(door.client().kill(path))
 
 
 @arimon_ctl.command()
-@click.argument("path")
+@path_argument
 @yes_option
 @common
 @door_of

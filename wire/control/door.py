@@ -109,6 +109,17 @@ def common(command: F) -> F:
 
 pbx_option = click.option("--pbx", metavar="NAME", help="Only this PBX.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def path_argument(command: F) -> F:
+    """The path of a process or of a call, and where the command's help says what that is."""
+    command.__doc__ = f"""{command.__doc__}
+
+    PATH is as `arimon-ctl tree --json` shows it: publisher, pbx/NAME/connection, pbx/NAME/call/ID.
+    """
+    return click.argument("path")(command)
+
+
 door_of = click.make_pass_decorator(Door, ensure=True)
 
 
