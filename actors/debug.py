@@ -161,6 +161,11 @@ def brief(value: object, most: int = _TEXT) -> str:
         text = repr(value)
     except Exception as problem:  # noqa: BLE001  # of a half-changed state anything may raise, and it is shown all the same
         text = f"<{type(value).__name__} that cannot be shown: {type(problem).__name__}>"
+    return _cut(text, most)
+
+
+def _cut(text: str, most: int) -> str:
+    """The begin of a text, secrets masked, without looking through all of a huge one."""
     return str(log.mask(text[: 4 * most]))[:most]
 
 
@@ -195,9 +200,12 @@ class _Picture:
         if isinstance(value, Enum):
             return str(value.value)
         if isinstance(value, str):
-            return value[:_TEXT]
+            # Masked before it is cut: half a secret is none that could be found.
+            return value if len(value) <= _TEXT else _cut(value, _TEXT)
         if isinstance(value, Section):
             return "(as configured)"
+        if type(value).__module__.startswith("structlog."):
+            return "(a logger)"
         if depth >= _DEEP or self._left <= 0:
             return f"… {type(value).__name__}"
         if isinstance(value, bytes):

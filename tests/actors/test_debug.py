@@ -47,12 +47,14 @@ def test_a_state_is_plain_data() -> None:
         "_box": Box([Colour.RED, b"x", {1, 2}]),
         "_call": State(legs=pmap({"a": deque([None])})),
         "_settings": Settings(),
+        "_log": log.get("actors.publisher").bind(pbx="pbx1"),
     }
     assert orjson.loads(orjson.dumps(shown(state))) == {
         "_pair": {"left": 1, "right": "r"},
         "_box": {"inside": ["red", "(1 bytes)", [1, 2]]},
         "_call": {"legs": {"a": [None]}},
         "_settings": "(as configured)",
+        "_log": "(a logger)",
     }
 
 
@@ -74,6 +76,7 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert "other" not in str(shown({"password": "other"}))
     assert "hunter2" not in brief(Box("hunter2"))
+    assert "hunt" not in str(shown({"long": "x" * 496 + "hunter2"}))
 
 
 def test_a_half_changed_actor_can_be_shown() -> None:
