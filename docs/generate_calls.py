@@ -1,4 +1,4 @@
-"""Writes the diagram into docs/calls.md from `actors.call.transition.MOVES`, so that what is shown is what is done.
+"""Writes the diagram into docs/calls.md from `actors.call.moves.MOVES`, so that what is shown is what is done.
 
 python docs/generate_calls.py            write the page
 python docs/generate_calls.py --check    exit 1 if the page is not up to date
@@ -14,7 +14,7 @@ BEGIN, END = "```mermaid\n", "```\n"
 
 sys.path.insert(0, str(ROOT))
 
-from actors.call.transition import diagram  # noqa: E402  # the path must be known first
+from actors.call.moves import diagram  # noqa: E402  # the path must be known first
 
 
 def current(page: str) -> str:

@@ -17,7 +17,7 @@ from conf.settings import Bounds, Pbx, Settings
 
 
 class Phase(StrEnum):
-    """Where a leg stands. `transition.MOVES` says what may happen in which."""
+    """Where a leg stands. `moves.MOVES` says what may happen in which."""
 
     ABSENT = "absent"
     """Not a leg of this call."""

@@ -4,9 +4,8 @@ Theory. A call is its legs and what has been gathered of them. A leg comes with 
 already is), may ring and go up, and ends or moves to an elder call. The call is over when no leg has a future in it;
 `finished-call` is the last that it says.
 
-`MOVES` is the table of what may happen in which phase of a leg, what phase that leaves it in, and what may be said of
-it. An input that has no place in it leaves the state as it was and is reported (`Unexpected`): Asterisk will surprise
-us, and an actor does not die of a surprise.
+`moves.MOVES` is the table of what may happen in which phase of a leg. An input that has no place in it leaves the state
+as it was and is reported (`Unexpected`): Asterisk will surprise us, and an actor does not die of a surprise.
 
 `received-call` waits until it can be right: who is being called is known only when a phone is dialled, the caller is
 answered, somebody is in an application that is there for its own sake, or anything else is to be said. Its time is the
@@ -20,21 +19,19 @@ No clock, no I/O, no logger: time comes with the input.
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from actors.call import account
 from actors.call import events as ari
 from actors.call.effects import Effect, Ended
 from actors.call.events import endpoint
 from actors.call.inputs import CallInput, ChannelEnded, ChannelJoined, ChannelMoved, SegmentEnded
+from actors.call.moves import ANY, MOVES
 from actors.call.series import added
 from actors.call.state import Call, Hold, Leg, Phase, Queue, Tape, Transfer
 from actors.call.stays import COMEBACKS, Stays
 from actors.call.tapes import Tapes
 from actors.call.turn import party
-
-_LIVE = frozenset({Phase.DOWN, Phase.RINGING, Phase.UP})
-_ANY = frozenset(Phase)
 
 _STATES = {"Ringing": Phase.RINGING, "Up": Phase.UP}
 """ARI's channel state → phase; every other state is DOWN."""
@@ -44,47 +41,6 @@ _PASSING = frozenset(
     | {"Proceeding", "Return", "Ringing", "Set", "UserEvent"}
 )
 """Applications that are no reason to be Up: they lead somewhere else."""
-
-
-class Move(NamedTuple):
-    """One row of the table."""
-
-    phases: frozenset[Phase]
-    """Phases of the leg in which it may happen."""
-    then: frozenset[Phase]
-    """Phases that it may leave the leg in; empty leaves it as it was."""
-    says: tuple[str, ...]
-    """Operations that may be published of it, apart from `received-call`, which goes before the first of them."""
-
-
-MOVES: dict[type, Move] = {
-    ChannelJoined: Move(frozenset({Phase.ABSENT, Phase.MOVED}), _LIVE, ()),
-    ChannelMoved: Move(_LIVE, frozenset({Phase.MOVED}), ("unparked-call", "finished-call")),
-    ari.ChannelStateChange: Move(_LIVE, _LIVE, ("ringing-call",)),
-    ari.ChannelDialplan: Move(_LIVE, frozenset(), ("queued-call", "left-queue", "unparked-call")),
-    ari.ChannelCallerId: Move(_LIVE, frozenset(), ()),
-    ari.ChannelVarset: Move(_LIVE, frozenset(), ("recording-started", "left-queue")),
-    ari.ChannelDtmfReceived: Move(_LIVE, frozenset(), ("dtmf-received",)),
-    ari.ChannelHold: Move(_LIVE, frozenset(), ("held-call",)),
-    ari.ChannelUnhold: Move(_LIVE, frozenset(), ("resumed-call",)),
-    ari.ChannelHangupRequest: Move(_LIVE, frozenset(), ("unparked-call",)),
-    ari.ChannelEnteredBridge: Move(
-        _LIVE, frozenset(), ("parked-call", "unparked-call", "left-queue", "joined-conference")
-    ),
-    ari.ChannelLeftBridge: Move(_LIVE, frozenset(), ("unparked-call", "left-conference")),
-    ChannelEnded: Move(
-        _LIVE,
-        frozenset({Phase.ENDED}),
-        ("left-queue", "unparked-call", "left-conference", "recording-finished", "finished-call"),
-    ),
-    # Of the whole call, whatever the phase of a leg:
-    ari.Dial: Move(_ANY, frozenset(), ("ringing-call", "answered-call")),
-    ari.BridgeBlindTransfer: Move(_ANY, frozenset(), ("transferred-call",)),
-    ari.BridgeAttendedTransfer: Move(_ANY, frozenset(), ("transferred-call",)),
-    ari.Recording: Move(_ANY, frozenset(), ("recording-started", "recording-finished")),
-    SegmentEnded: Move(_ANY, frozenset(), ()),
-}
-"""What may happen to a leg, and when. The test of the table reads it, and so does the diagram in `docs/`."""
 
 
 def transition(call: Call, given: CallInput) -> tuple[Call, list[Effect]]:
@@ -112,22 +68,6 @@ _SUBJECTS: dict[type, Callable[[Any], str]] = {
 """Input → the channel that it is about; any other shows it."""
 
 
-def diagram() -> str:
-    """The table as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", "    [*] --> absent"]
-    for kind, move in MOVES.items():
-        if move.phases is _ANY:
-            continue
-        said = f" / {', '.join(move.says)}" if move.says else ""
-        for phase in Phase:
-            if phase not in move.phases:
-                continue
-            for then in [one for one in Phase if one in move.then] or [phase]:
-                lines.append(f"    {phase} --> {then}: {kind.__name__}{said}")
-    lines += ["    ended --> [*]", "    moved --> [*]"]
-    return "\n".join(lines) + "\n"
-
-
 class Work(Stays, Tapes):
     """A `Call` under way, for whoever folds many inputs in a row: a method for each type of input."""
 
@@ -143,7 +83,7 @@ class Work(Stays, Tapes):
         move = MOVES.get(kind)
         if move is None:
             self.report("no-move", kind.__name__, self.before.call_id, "the table has no row for it")
-        elif move.phases is _ANY:
+        elif move.phases is ANY:
             _HANDLERS[kind](self, body)
         else:
             key = _SUBJECTS.get(kind, _shown)(body)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from actors.call.transition import diagram
+from actors.call.moves import diagram
 
 PAGE = Path(__file__).parents[3] / "docs" / "calls.md"
 

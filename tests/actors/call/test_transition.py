@@ -19,8 +19,9 @@ from actors.call.inputs import (
     Quality,
     SegmentEnded,
 )
+from actors.call.moves import MOVES
 from actors.call.state import Call, Phase
-from actors.call.transition import MOVES, diagram, transition
+from actors.call.transition import transition
 from conf.settings import Bounds, Settings
 from conf.settings import Call as CallSettings
 
@@ -303,15 +304,6 @@ def test_an_input_without_a_row_is_told(channel: Make) -> None:
     effects = told.tell(ari.UnknownEvent(T0, "Novelty"))
     assert told.call is before
     assert effects == [Unexpected("no-move", "UnknownEvent", "a", "the table has no row for it")]
-
-
-def test_the_diagram_shows_every_move() -> None:
-    """The diagram in `docs/` is made of the table."""
-    shown = diagram()
-    assert shown.startswith("stateDiagram-v2\n")
-    for kind, move in MOVES.items():
-        if move.phases != frozenset(Phase):
-            assert f": {kind.__name__}" in shown
 
 
 def test_a_call_goes_through_a_pickle(channel: Make) -> None:
