@@ -88,7 +88,7 @@ def start(tree: Path, tmp_path: Path) -> Callable[..., Run]:
             env=os.environ | {"ARIMON_PYTHON": PYTHON} | environ,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=250,
         )
 
     return run

@@ -27,7 +27,9 @@ def ran(seeds: range) -> tuple[Counter[str], list[str]]:
         if result.wrong:
             left = shortest(result.schedule, lambda part, seed=seed: bool(run(seed, part).wrong))  # type: ignore[misc]
             numbers = ",".join(str(fault.number) for fault in left) or "none"
-            lines = [f"bin/chaos --seed {seed} --faults {numbers}", *map(str, left), *run(seed, left).wrong]
+            # What cannot be repeated was wrong all the same.
+            said = run(seed, left).wrong or ("not repeatable:", *result.wrong)
+            lines = [f"bin/chaos --seed {seed} --faults {numbers}", *map(str, left), *said]
             wrong.append("\n".join(lines))
     return happened, wrong
 

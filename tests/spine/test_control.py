@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from conf.secrets import MASK
 from tests.daemon import ROOT, Daemon, Simulator, assert_complete, load, wait_for
 from tests.spine.tools import CALM, fault, wait_for_messages
+from wire.control.api import NotFound
 
 TRAFFIC = load(rate=100, lanes=8)
 
@@ -103,18 +105,29 @@ def test_tree(ctl: Callable[..., Any]) -> None:
     assert root["budget"] == {"used": 0, "allowed": 20, "reset_seconds": None}
 
 
-def test_calls_and_one_of_them(ctl: Callable[..., Any]) -> None:
-    """A call that is listed is shown in full: summary, state, and its messages from the first on."""
+@pytest.fixture
+def call(daemon: Daemon) -> Iterator[str]:
+    """A call that has published something, and is suspended: it is still there when a program has started to ask."""
 
-    def one() -> Any:
-        for summary in reversed(ctl("calls")):
-            done = arimon_ctl("call", summary["call_id"], "--json", "--socket", socket)
-            if done.returncode == 0 and (shown := json.loads(done.stdout))["messages"]:
-                return summary, shown
+    def one() -> str | None:
+        for call_id in (each["call_id"] for each in daemon.client.calls()):
+            path = f"pbx/pbx1/call/{call_id}"
+            with suppress(NotFound):
+                daemon.client.suspend(path)
+                if daemon.client.call(call_id)["messages"]:
+                    return call_id
+                daemon.client.resume(path)
         return None
 
-    socket = ctl("config", "show")["control"]["socket"]
-    summary, shown = wait_for(one, "a call that is still there when it is asked for")
+    call_id = wait_for(one, "a call that has said something")
+    yield call_id
+    daemon.client.resume(f"pbx/pbx1/call/{call_id}")
+
+
+def test_calls_and_one_of_them(ctl: Callable[..., Any], call: str) -> None:
+    """A call that is listed is shown in full: summary, state, and its messages from the first on."""
+    [summary] = [each for each in ctl("calls") if each["call_id"] == call]
+    shown = ctl("call", call)
     assert summary["pbx"] == "pbx1"
     assert summary["generation"] == 1
     assert shown["summary"]["call_id"] == summary["call_id"]
