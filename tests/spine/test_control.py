@@ -75,7 +75,8 @@ def test_status(daemon: Daemon, ctl: Callable[..., Any]) -> None:
         # Each process tells its figures once a second.
         [pbx] = (found := ctl("status"))["pbx"]
         moved = pbx["quarantined"] and pbx["events"] > 100 and pbx["events_per_second"] > 0
-        return found if moved and found["publisher"]["confirmed"] > 0 else None
+        # While a busy machine makes it lag, that is a problem too.
+        return found if moved and found["publisher"]["confirmed"] > 0 and len(found["problems"]) == 1 else None
 
     shown = wait_for(counted, "the figures move, and the bad frame is counted")
     assert daemon.process is not None
