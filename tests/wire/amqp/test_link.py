@@ -327,13 +327,14 @@ async def test_the_password_file_wins_and_is_read_anew(run: Run, settings: Make,
 
 
 async def test_a_missing_vhost_is_told(run: Run, settings: Make, rabbitmq: RabbitMQ) -> None:
-    """The reason names the vhost and the command that makes it; once it exists the sink connects by itself."""
+    """The reason names the command that makes the vhost, then the rights, which suffice; it connects by itself."""
     running = await run(settings(vhost="later"))
     state = await running.phase(Phase.BACKING_OFF)
     assert "rabbitmqctl add_vhost later" in state.reason
     rabbitmq.call('rabbit_vhost:add(<<"later">>, <<"test">>)')
-    await running.until(lambda: "set_permissions" in running.sink.state.reason)  # it exists, and guest may not enter
-    rabbitmq.permit("guest", "later")
+    rights = "set_permissions -p later guest '^arimon' '^arimon' ''"
+    await running.until(lambda: rights in running.sink.state.reason)  # it exists, and guest may not enter
+    rabbitmq.permit("guest", "later", "^arimon", "^arimon", "")
     await running.phase(Phase.CONNECTED)
     await running.sink.close(0.0)
     rabbitmq.call('rabbit_vhost:delete(<<"later">>, <<"test">>)')
@@ -366,7 +367,7 @@ async def test_a_user_who_may_not_publish_does_not_spin(
         assert running.sink.state.attempt >= number
     assert set((await running.verdicts(3)).values()) == {Verdict.FAILED}
     assert "configure and write permission" in running.outcomes[-1].detail
-    broker.permit(f"reader-{vhost.name}", vhost.name)
+    broker.permit(f"reader-{vhost.name}", vhost.name, "^arimon", "^arimon", "")
     await running.phase(Phase.CONNECTED)
     running.sink.publish([message(4)])
     assert (await running.verdicts(4))["call:1.1/4"] is Verdict.CONFIRMED
