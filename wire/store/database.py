@@ -39,6 +39,8 @@ BUSY_TIMEOUT_MS = 5_000
 CHECKPOINT_PAGES = 16_000
 WAL_LIMIT_BYTES = CHECKPOINT_PAGES * 4096
 SUFFIXES = ("", "-wal", "-shm")
+_NEWER = 100
+"""Steps that a newer arimon may have more than this one: a version beyond is none."""
 _OBJECTS = "SELECT name, sql FROM sqlite_schema ORDER BY name"
 
 
@@ -203,11 +205,13 @@ def open_sound(
             check_same_thread=False,
             cached_statements=256,
         )
-        version = _pragma(connection, "user_version")
-        application = _pragma(connection, "application_id")
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        version, application, tables = _head(connection, path)
         if (tables and application != schema.application_id) or (application not in (0, schema.application_id)):
+            if _has_objects(connection, schema, version):
+                raise StoreDamaged(path, f"its application_id is another ({application})")
             raise StoreForeign(path, f"is not a {schema.name} of arimon (application_id {application}); move it away")
+        if tables and not 0 < version <= len(schema.steps) + _NEWER:
+            raise StoreDamaged(path, f"its schema's version is garbled ({version})")
         if version > len(schema.steps):
             raise StoreForeign(
                 path, f"was written by a newer arimon (schema {version}, this one knows {len(schema.steps)}); upgrade"
@@ -230,9 +234,6 @@ def open_sound(
             connection.close()
         if isinstance(error, StoreError):
             raise
-        if isinstance(error, UnicodeDecodeError):
-            # SQLite quotes what it cannot understand, and Python cannot read that.
-            raise StoreDamaged(path, "its schema is garbled") from error
         known = classify(path, error)
         if known is None:
             raise
@@ -240,22 +241,33 @@ def open_sound(
     return Opened(connection, fresh=version == 0, set_aside=None, damage=None)
 
 
-def _damage(connection: sqlite3.Connection, schema: Schema) -> str | None:
+def _head(connection: sqlite3.Connection, path: Path) -> tuple[int, int, int]:
+    """Version, application_id and number of tables and indexes."""
     try:
-        if connection.execute(_OBJECTS).fetchall() != _objects(schema):
-            return "its schema is another"  # the name of a column is as easily damaged as its content
-        return schema.damage(connection) if schema.damage is not None else None
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        return _pragma(connection, "user_version"), _pragma(connection, "application_id"), int(tables)
     except sqlite3.OperationalError as error:
-        if hasattr(error, "sqlite_errorcode"):
-            raise
-        return str(error)  # Python's own: a text is none
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:  # elsewhere a fault of ours
+            raise StoreDamaged(path, str(error)) from error
+        raise
+
+
+def _has_objects(connection: sqlite3.Connection, schema: Schema, version: int) -> bool:
+    """Whether tables and indexes are as that version had them: a column's name is as easily damaged as its content."""
+    return connection.execute(_OBJECTS).fetchall() == _objects(schema, version)
+
+
+def _damage(connection: sqlite3.Connection, schema: Schema) -> str | None:
+    if not _has_objects(connection, schema, len(schema.steps)):
+        return "its schema is another"
+    return schema.damage(connection) if schema.damage is not None else None
 
 
 @functools.cache
-def _objects(schema: Schema) -> list[tuple[str, str]]:
-    """The tables and indexes of a sound file."""
+def _objects(schema: Schema, version: int) -> list[tuple[str, str]]:
+    """The tables and indexes of a sound file of a version."""
     with contextlib.closing(sqlite3.connect("file:objects?mode=memory", uri=True)) as connection:
-        for step in schema.steps:
+        for step in schema.steps[:version]:
             connection.executescript(step)
         return connection.execute(_OBJECTS).fetchall()
 
@@ -312,12 +324,16 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path, schema: Schema | None = None) -> sqlite3.Connection:
     """Open a database for reading only; it must exist.
+
+    Args:
+        path: The file.
+        schema: What it must be, in whichever version; None if nobody minds.
 
     Raises:
         StoreUnusable: it does not exist or cannot be read.
-        StoreDamaged: it is no database.
+        StoreDamaged: it is no database, or not that one.
     """
     connection = None
     try:
@@ -329,10 +345,14 @@ def open_reader(path: Path) -> sqlite3.Connection:
             check_same_thread=False,
         )
         connection.execute("PRAGMA query_only=1")
-        connection.execute("PRAGMA user_version").fetchone()
-    except sqlite3.Error as error:
+        version, _, tables = _head(connection, path)
+        if schema is not None and (not tables or not _has_objects(connection, schema, version)):
+            raise StoreDamaged(path, "its schema is another" if tables else "is empty")
+    except (sqlite3.Error, UnicodeDecodeError, StoreDamaged) as error:
         if connection is not None:
             connection.close()
+        if isinstance(error, StoreDamaged):
+            raise
         known = classify(path, error)
         if known is None:
             raise

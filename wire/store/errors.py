@@ -70,7 +70,7 @@ _UNUSABLE = {
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def classify(path: Path | str, error: sqlite3.Error | OSError) -> StoreError | None:
+def classify(path: Path | str, error: sqlite3.Error | UnicodeDecodeError | OSError) -> StoreError | None:
     """Translate what SQLite or the system raised.
 
     Args:
@@ -83,9 +83,13 @@ def classify(path: Path | str, error: sqlite3.Error | OSError) -> StoreError | N
     """
     if isinstance(error, OSError):
         return StoreUnusable(path, error.strerror or str(error))
+    if isinstance(error, UnicodeDecodeError):
+        # SQLite quotes what it cannot understand, and Python cannot read that.
+        return StoreDamaged(path, "its schema is garbled")
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
-        return None
+        # Python's own: a text is none. Else a fault of ours.
+        return StoreDamaged(path, str(error)) if isinstance(error, sqlite3.OperationalError) else None
     name = getattr(error, "sqlite_errorname", "")
     if code & 0xFF in _DAMAGED:
         return StoreDamaged(path, f"{error} ({name})")

@@ -19,8 +19,9 @@ What is promised:
   after a power cut under `full`, where nothing should be lost. A reader finishes the old one first.
 - **Committed is kept** whatever happens to the process; and to the host, as `journal.synchronous` says. What
   `on_committed` has told survives SIGKILL.
-- **Damage is told.** Each row has a checksum. A reader that meets damaged or missing rows gives one `lost` row in their
-  place, with the position of the last of them, and goes on behind them.
+- **Damage is told.** Each row has a checksum of all of it: SQLite notices no other byte in a value, nor whole pages in
+  each other's place. A reader that meets damaged or missing rows gives one `lost` row in their place, with the position
+  of the last of them, and goes on behind them. A file whose head or schema is damaged is told as a whole.
 - **A disk that refuses** stops nothing: rows wait in a bounded reserve; beyond it they are counted, and a `lost` row
   tells them as soon as the disk works.
 """

@@ -6,6 +6,7 @@ the end of a segment: the writer may have committed to it between our empty read
 next is entered only after a second look at this one.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -14,14 +15,16 @@ from typing import NamedTuple
 import orjson
 
 from wire.store.database import disk_size, open_reader
-from wire.store.errors import StoreDamaged, StoreUnusable, classify
+from wire.store.errors import StoreDamaged, StoreError, StoreUnusable, classify
 from wire.store.row import Kind, Position, Row
-from wire.store.segment import Segment, checksum, index_of, list_segments
+from wire.store.segment import COLUMNS, SCHEMA, Segment, index_of, is_sound, list_segments
 
 EXPORT_ROWS = 1000
 EXPORT_BYTES = 4 * 1024 * 1024
 PAUSE_MS = 120_000
 """A longer time without a row is no part of the journal's life: while the link is up, an audit writes some a minute."""
+_FROM = f"SELECT {COLUMNS} FROM row WHERE n >= ? ORDER BY n LIMIT ?"  # noqa: S608
+_BEFORE = f"SELECT {COLUMNS} FROM row WHERE n < ? ORDER BY n DESC LIMIT ?"  # noqa: S608
 _BEYOND = (1 << 63) - 1
 """No row has this n: SQLite's largest."""
 
@@ -190,21 +193,20 @@ class JournalReader:
         return None
 
     def _times(self, segment: Segment, before: int) -> list[tuple[int, int]]:
-        """Rows before a row, the nearest first, as (n, at_ms); none where damage begins."""
+        """Sound rows before a row, the nearest first, as (n, at_ms); none where SQLite finds damage."""
+        got: list[tuple[int, int]] = []
         try:
             connection = self._connect(segment)
             if connection is None:
                 return []
-            return connection.execute(
-                "SELECT n, at_ms FROM row WHERE n < ? ORDER BY n DESC LIMIT ?", (before, EXPORT_ROWS)
-            ).fetchall()
-        except sqlite3.Error as error:
-            known = classify(segment.path, error)
-            if not isinstance(known, StoreDamaged):
-                raise (known or error) from error
-        except StoreDamaged:
-            pass  # what nobody can read, nobody has to fold again
-        return []
+            with contextlib.closing(connection.execute(_BEFORE, (before, EXPORT_ROWS))) as rows:
+                for row in rows:
+                    if is_sound(*row) and row[0] < before:
+                        got.append(row[:2])
+                        before = row[0]
+        except (sqlite3.Error, UnicodeDecodeError, StoreDamaged) as error:
+            self._meant(segment, error)  # what nobody can read, nobody has to fold again
+        return got
 
     def export(self, after: Position | None = None, upto: Position | None = None) -> Iterator[bytes]:
         """Rows as lines that `arimon-ctl replay` reads, newline included.
@@ -260,15 +262,12 @@ class JournalReader:
             return self._open[1]
         self.close()
         try:
-            connection = open_reader(segment.path)
+            # A segment gets its name when it is complete, so what is none was damaged.
+            connection = open_reader(segment.path, SCHEMA)
         except StoreUnusable:
             if segment.path.exists():
                 raise
             return None
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            # A segment gets its name when it is complete, so this one was cut to nothing.
-            connection.close()
-            raise StoreDamaged(segment.path, "is empty")
         self._open = (segment, connection)
         return connection
 
@@ -281,15 +280,14 @@ class JournalReader:
         got: list[Row] = []
         size = 0
         try:
-            cursor = connection.execute(
-                # Not n > ?: that would look for row n itself, and stumble when n lies on a damaged page.
-                "SELECT n, at_ms, kind, body, crc FROM row WHERE n >= ? ORDER BY n LIMIT ?",
-                (n + 1, rows),
-            )
+            # Not n > ?: that would look for row n itself, and stumble when n lies on a damaged page.
+            cursor = connection.execute(_FROM, (n + 1, rows))
             try:
                 for number, at_ms, kind, body, crc in cursor:
-                    if not _is_sound(at_ms, body, crc):
-                        raise StoreDamaged(segment.path, f"row {number} has another checksum")
+                    if got and number > got[-1].n + 1:
+                        break  # rows are missing, which the next read tells
+                    if not is_sound(number, at_ms, kind, body, crc) or number <= (got[-1].n if got else n):
+                        raise StoreDamaged(segment.path, f"row {number} has another checksum, or another place")
                     got.append(Row(number, at_ms, kind, body))
                     size += len(body)
                     if size >= max_bytes:
@@ -297,29 +295,28 @@ class JournalReader:
             finally:
                 cursor.close()  # ends the read
         except (sqlite3.Error, UnicodeDecodeError, StoreDamaged) as error:
-            known = classify(segment.path, error) if isinstance(error, sqlite3.Error) else error
-            if isinstance(known, StoreUnusable) or known is None:
-                raise (known or error) from error
-            return got or [self._single(connection, segment, n) or self._past_damage(connection, segment, n)]
+            self._meant(segment, error)
+            return got or [self._single(connection, n) or self._past_damage(connection, segment, n)]
         return got
 
-    def _single(self, connection: sqlite3.Connection, segment: Segment, n: int) -> Row | None:
+    def _meant(self, segment: Segment, error: sqlite3.Error | UnicodeDecodeError | StoreDamaged) -> None:
+        """Pass over damage, and raise anything else."""
+        known: StoreError | None = error if isinstance(error, StoreDamaged) else classify(segment.path, error)
+        if not isinstance(known, StoreDamaged):
+            raise (known or error) from error
+
+    def _single(self, connection: sqlite3.Connection, n: int) -> Row | None:
         """The next row alone, if sound: the sqlite3 module looks a row ahead, and swallows the one before damage."""
         try:
-            found = connection.execute(
-                "SELECT n, at_ms, kind, body, crc FROM row WHERE n >= ? ORDER BY n LIMIT 1", (n + 1,)
-            ).fetchone()
+            found = connection.execute(_FROM, (n + 1, 1)).fetchone()
         except (sqlite3.Error, UnicodeDecodeError):
             return None  # _past_damage meets it again, and says what it is
-        return Row(*found[:4]) if found is not None and _is_sound(found[1], found[3], found[4]) else None
+        return Row(*found[:4]) if found is not None and is_sound(*found) and found[0] > n else None
 
     def _before(self, connection: sqlite3.Connection, segment: Segment, n: int) -> int:
         """When we had row n, the last before a hole; the segment's beginning if nobody can say."""
-        try:
-            found = connection.execute("SELECT at_ms FROM row WHERE n = ?", (n,)).fetchone()
-        except sqlite3.Error:
-            found = None
-        return int(found[0]) if found is not None else segment.begun_ms
+        row = self._single(connection, n - 1)
+        return row.at_ms if row is not None and row.n == n else segment.begun_ms
 
     def _past_damage(self, connection: sqlite3.Connection, segment: Segment, n: int) -> Row:
         """A `lost` row from n + 1 to before the next row that can be read, found by doubling steps, then halving."""
@@ -338,31 +335,41 @@ class JournalReader:
             else:
                 high, found = middle, tried
         number, at_ms = found
-        return _lost(number - 1, n, self._before(connection, segment, n), at_ms, "rows were damaged on disk")
+        before_ms = self._before(connection, segment, n)
+        if at_ms is None:
+            at_ms = self._claimed(connection, before_ms)
+        return _lost(number - 1, n, before_ms, at_ms, "rows were damaged on disk")
 
-    def _probe(self, connection: sqlite3.Connection, segment: Segment, n: int) -> tuple[int, int] | None:
+    def _claimed(self, connection: sqlite3.Connection, before_ms: int) -> int:
+        """When we had a damaged last row: what it says itself, if that may be true, or else when we had one before."""
+        try:
+            found = connection.execute("SELECT at_ms FROM row ORDER BY n DESC LIMIT 1").fetchone()
+        except (sqlite3.Error, UnicodeDecodeError):
+            found = None
+        at_ms = None if found is None else found[0]
+        return at_ms if isinstance(at_ms, int) and 0 <= at_ms - before_ms <= PAUSE_MS else before_ms
+
+    def _probe(self, connection: sqlite3.Connection, segment: Segment, n: int) -> tuple[int, int | None] | None:
         """The first row from n on as (n, at_ms), None if it cannot be read; beyond the last row, what comes next.
+
+        Nobody knows when the row comes that is yet to be written.
 
         Raises:
             StoreDamaged: the end of the last segment cannot be read, so nobody knows (here) where it is.
         """
         try:
-            row = connection.execute(
-                "SELECT n, at_ms, body, crc FROM row WHERE n >= ? ORDER BY n LIMIT 1", (n,)
-            ).fetchone()
+            row = connection.execute(_FROM, (n, 1)).fetchone()
             if row is not None:
-                return (row[0], row[1]) if _is_sound(row[1], row[2], row[3]) else None
+                return row[:2] if is_sound(*row) and row[0] >= n else None
             last = connection.execute("SELECT max(n) FROM row").fetchone()[0]
-        except sqlite3.Error as error:
-            known = classify(segment.path, error)
-            if not isinstance(known, StoreDamaged):
-                raise (known or error) from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            self._meant(segment, error)
             last = None
         following = self._following(segment)
         if following is not None and following.uuid == segment.uuid:
             return (following.first_n, following.begun_ms) if n >= following.first_n else None
         if last is not None and n > last:
-            return (last + 1, segment.begun_ms)
+            return (n, None if following is None else following.begun_ms)
         # Ten million rows of a kilobyte are far more than any segment holds.
         if n > segment.first_n + 10_000_000:
             raise StoreDamaged(segment.path, "its end cannot be read")
@@ -377,19 +384,11 @@ class JournalReader:
             connection = self._connect(segment)
             if connection is None:
                 return None
-            row = connection.execute(f"SELECT n, at_ms FROM row ORDER BY n {order} LIMIT 1").fetchone()  # noqa: S608
-        except StoreDamaged:
+            with contextlib.closing(connection.execute(f"SELECT {COLUMNS} FROM row ORDER BY n {order}")) as rows:  # noqa: S608
+                return next(((Position(segment.uuid, row[0]), row[1]) for row in rows if is_sound(*row)), None)
+        except (sqlite3.Error, UnicodeDecodeError, StoreDamaged) as error:
+            self._meant(segment, error)
             return None  # the range tells what can be read
-        except sqlite3.Error as error:
-            known = classify(segment.path, error)
-            if isinstance(known, StoreDamaged):
-                return None
-            raise (known or error) from error
-        return (Position(segment.uuid, row[0]), row[1]) if row else None
-
-
-def _is_sound(at_ms: object, body: object, crc: object) -> bool:
-    return isinstance(at_ms, int) and isinstance(body, bytes) and checksum(at_ms, body) == crc
 
 
 def _lost(last: int, after: int, from_ms: int, to_ms: int, reason: str) -> Row:

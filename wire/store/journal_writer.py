@@ -37,7 +37,7 @@ from wire.host_clock import now_ms
 from wire.store.database import WriterLock, disk_size, move_aside, open_sound, remove, transaction, translated
 from wire.store.errors import StoreDamaged, StoreError, StoreUnusable
 from wire.store.row import Kind, Position
-from wire.store.segment import SCHEMA, Segment, checksum, index_of, list_segments, segment_path
+from wire.store.segment import COLUMNS, SCHEMA, Segment, checksum, index_of, is_sound, list_segments, segment_path
 
 BATCH_ROWS = 4096  # about 4 MB: bounds the time that the first row of a batch waits for the last
 BATCH_BYTES = 8 * 1024 * 1024
@@ -377,8 +377,8 @@ class JournalWriter:
                 boot_id, clean, synchronous = connection.execute(
                     "SELECT boot_id, clean, synchronous FROM origin"
                 ).fetchone()
-                n, at_ms = connection.execute("SELECT n, at_ms FROM row ORDER BY n DESC LIMIT 1").fetchone() or (0, 0)
-                trusted = clean or boot_id == self._boot_id
+                n, at_ms, damaged = _end(connection, last)
+                trusted = not damaged and (clean or boot_id == self._boot_id)
                 if trusted:
                     self._mark(connection, clean=False)
         except BaseException:  # whatever it was, it goes on; the file must not stay open behind it
@@ -390,10 +390,10 @@ class JournalWriter:
             # first would pass the second by. Not where every commit was synced; but disks have lied about that, and
             # a WAL whose end is gone looks whole. So nothing is said to be lost then, and a new journal begun as well.
             connection.close()
-            gap = (at_ms or last.begun_ms, "the host stopped without a clean close")
-            self._begin_journal(highest + 1, None if synchronous == "full" else gap)
+            gap = (at_ms, "the last row was damaged" if damaged else "the host stopped without a clean close")
+            self._begin_journal(highest + 1, gap if damaged or synchronous != "full" else None)
             return
-        self._use(last, connection, max(n, last.first_n - 1), last.path.stat().st_size)
+        self._use(last, connection, n, last.path.stat().st_size)
 
     def _begin_journal(self, ordinal: int, gap: tuple[int, str] | None) -> None:
         """Begin a journal with a new uuid; its first row tells the gap (from_ms, reason), if there is one."""
@@ -520,6 +520,17 @@ class JournalWriter:
         connection.execute(f"PRAGMA synchronous={self._settings.synchronous}")
 
 
+def _end(connection: sqlite3.Connection, segment: Segment) -> tuple[int, int, bool]:
+    """n of the last sound row and when we had it; and whether damaged ones follow, whose numbers nobody knows."""
+    damaged = False
+    with contextlib.closing(connection.execute(f"SELECT {COLUMNS} FROM row ORDER BY n DESC")) as rows:  # noqa: S608
+        for n, at_ms, *rest in rows:
+            if is_sound(n, at_ms, *rest):
+                return n, at_ms, damaged
+            damaged = True
+    return segment.first_n - 1, segment.begun_ms, damaged
+
+
 _INSERTS = {
     size: "INSERT INTO row (n, at_ms, kind, body, crc) VALUES " + ", ".join(["(?, ?, ?, ?, ?)"] * size)  # noqa: S608
     for size in (128, 64, 32, 16, 8, 4, 2, 1)
@@ -537,7 +548,7 @@ def _insert(connection: sqlite3.Connection, n: int, rows: list[_Waiting]) -> Non
         while len(rows) - at >= size:
             values: list[object] = []
             for kind, at_ms, body in rows[at : at + size]:
-                values += (n, at_ms, kind, body, checksum(at_ms, body))
+                values += (n, at_ms, kind, body, checksum(n, at_ms, kind, body))
                 n += 1
             connection.execute(statement, values)
             at += size

@@ -7,6 +7,7 @@ segment that was set aside (`….journal.corrupt-TIME`) keeps its place in the o
 """
 
 import os
+import sqlite3
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,6 +18,18 @@ from wire.store.database import Schema
 
 SUFFIX = ".journal"
 _ASIDE = SUFFIX + ".corrupt-"
+
+COLUMNS = "n, at_ms, kind, body, crc"
+"""Of a row, as `is_sound` takes them."""
+
+
+def _damage(connection: sqlite3.Connection) -> str | None:
+    """What is wrong with the word on the file's end; rows are looked at one by one when they are read."""
+    match connection.execute("SELECT boot_id, clean, synchronous FROM origin").fetchall():
+        case [(str(), 0 | 1, "normal" | "full")]:
+            return None
+    return "its origin is garbled"
+
 
 SCHEMA = Schema(
     name="journal segment",
@@ -37,7 +50,9 @@ SCHEMA = Schema(
             synchronous TEXT NOT NULL
         );
         """,
+        "-- Since here a row's checksum is of all of it; before, of its time (but for the highest bits) and its body.",
     ),
+    damage=_damage,
 )
 
 
@@ -100,6 +115,17 @@ def index_of(segments: Sequence[Segment], uuid: str, n: int) -> int | None:
     return found
 
 
-def checksum(at_ms: int, body: bytes) -> int:
-    """CRC-32 of a row's body, begun with its time."""
-    return zlib.crc32(body, at_ms & 0xFFFFFFFF)
+def checksum(n: int, at_ms: int, kind: str, body: bytes) -> int:
+    """CRC-32 of a row."""
+    return zlib.crc32(body, zlib.crc32(b"%d %d %s" % (n, at_ms, kind.encode())))
+
+
+def is_sound(n: object, at_ms: object, kind: object, body: object, crc: object) -> bool:
+    """Whether a row is as it was written; of an older version's only time and body are known to be."""
+    return (
+        isinstance(n, int)
+        and isinstance(at_ms, int)
+        and isinstance(kind, str)
+        and isinstance(body, bytes)
+        and (checksum(n, at_ms, kind, body) == crc or zlib.crc32(body, at_ms & 0xFFFFFFFF) == crc)
+    )
