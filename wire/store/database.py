@@ -24,6 +24,7 @@ import functools
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -205,6 +206,7 @@ def open_sound(
             check_same_thread=False,
             cached_statements=256,
         )
+        teach(connection)
         version, application, tables = _head(connection, path)
         if (tables and application != schema.application_id) or (application not in (0, schema.application_id)):
             if _has_objects(connection, schema, version):
@@ -239,6 +241,15 @@ def open_sound(
             raise
         raise known from error
     return Opened(connection, fresh=version == 0, set_aside=None, damage=None)
+
+
+def teach(connection: sqlite3.Connection) -> None:
+    """Give its SQL a function `checksum(value, …)`, for tables that have one of each row."""
+    connection.create_function("checksum", -1, _checksum, deterministic=True)
+
+
+def _checksum(*values: object) -> int:
+    return zlib.crc32(repr(values).encode())
 
 
 def _head(connection: sqlite3.Connection, path: Path) -> tuple[int, int, int]:

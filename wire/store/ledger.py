@@ -51,14 +51,15 @@ __all__ = [
 
 
 def _damage(connection: sqlite3.Connection) -> str | None:
-    """What is wrong with where we are, or with what is still to be published; other texts only must be texts."""
+    """What is wrong with its content; texts without a checksum only must be texts."""
     for columns in ("* FROM checkpoint", "* FROM mark", "* FROM quarantine", "* FROM snapshot", "key FROM slice"):
         for _ in connection.execute(f"SELECT {columns}"):
             pass
     uuid, n, crc = connection.execute("SELECT uuid, n, crc FROM checkpoint").fetchone()
     if crc is not None and crc != _checksum(uuid, n):
         return "the checkpoint has another checksum"
-    return outbox.damage(connection)
+    looks = (outbox.damage, marks.damage, quarantine.damage, snapshots.damage)
+    return next((found for look in looks if (found := look(connection)) is not None), None)
 
 
 def _checksum(uuid: str | None, n: int) -> int:
@@ -89,6 +90,9 @@ SCHEMA = Schema(
         quarantine.REDRIVE_STEP,
         outbox.CRC_STEP,
         "ALTER TABLE checkpoint ADD COLUMN crc INTEGER; -- of uuid and n; null: moved by a version that wrote none",
+        marks.CRC_STEP,
+        quarantine.CRC_STEP,
+        snapshots.CRC_STEP,
     ),
     check="integrity_check",
     damage=_damage,

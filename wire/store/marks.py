@@ -22,6 +22,10 @@ CREATE TABLE mark (
 ) WITHOUT ROWID;
 """
 
+CRC_STEP = "ALTER TABLE mark ADD COLUMN crc INTEGER; -- of all of it; null: written by a version that wrote none"
+
+_SUM = "checksum(stream, sequence, phase)"
+
 
 class Phase(IntEnum):
     """Where a stream is."""
@@ -57,16 +61,18 @@ class Marks:
             ended: Streams.
         """
         self._connection.executemany(
-            "INSERT INTO mark VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET sequence = excluded.sequence, phase = 0",
-            sequences.items(),
+            "INSERT INTO mark (stream, sequence, phase, crc) VALUES (?, ?, 0, checksum(?, ?, 0))"
+            " ON CONFLICT DO UPDATE SET sequence = excluded.sequence, phase = 0, crc = excluded.crc",
+            (item * 2 for item in sequences.items()),
         )
         self._set(ended, Phase.ENDED)
 
     def amend(self, sequences: Mapping[str, int]) -> None:
         """Something was said of streams that have ended; stream → its last sequence."""
         self._connection.executemany(
-            "INSERT INTO mark VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence",
-            ((stream, sequence, Phase.ENDED) for stream, sequence in sequences.items()),
+            "INSERT INTO mark (stream, sequence, phase, crc) VALUES (?, ?, ?, checksum(?, ?, ?))"
+            " ON CONFLICT DO UPDATE SET sequence = excluded.sequence, crc = checksum(stream, excluded.sequence, phase)",
+            ((stream, sequence, Phase.ENDED) * 2 for stream, sequence in sequences.items()),
         )
 
     def of(self, stream: str) -> int:
@@ -97,5 +103,14 @@ class Marks:
     def _set(self, streams: Iterable[str], phase: Phase) -> None:
         # What is closed stays so: a suspended call that is closed may yet come to its end.
         self._connection.executemany(
-            "UPDATE mark SET phase = max(phase, ?) WHERE stream = ?", ((phase, stream) for stream in streams)
+            "UPDATE mark SET phase = max(phase, ?), crc = checksum(stream, sequence, max(phase, ?)) WHERE stream = ?",
+            ((phase, phase, stream) for stream in streams),
         )
+
+
+def damage(connection: sqlite3.Connection) -> str | None:
+    """What is wrong with a mark; None if nothing is. Reads them all."""
+    found = connection.execute(
+        f"SELECT stream FROM mark WHERE crc != {_SUM} OR phase NOT IN (0, 1, 2)"  # noqa: S608
+    ).fetchone()
+    return None if found is None else f"the mark of {found[0]} has another checksum"

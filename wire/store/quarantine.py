@@ -46,6 +46,12 @@ ALTER TABLE quarantine ADD COLUMN redriven_n INTEGER;
 ALTER TABLE quarantine ADD COLUMN dropped_ms INTEGER;
 """
 
+CRC_STEP = "ALTER TABLE quarantine ADD COLUMN crc INTEGER; -- of all of it; null: written by a version that wrote none"
+
+_SUM = (
+    "checksum(id, uuid, n, at_ms, kind, body, call_id, stage, error, traceback, quarantined_ms, redriven_ms, part,"
+    " inputs, attempts, order_id, redriven_uuid, redriven_n, dropped_ms)"
+)
 _COLUMNS = "uuid, n, at_ms, kind, body, call_id, stage, error, traceback, part, inputs, quarantined_ms"
 _WAITING = "redriven_ms IS NULL AND dropped_ms IS NULL"
 
@@ -144,6 +150,7 @@ class Quarantine:
                 values,
             ).fetchall()
             found += [id for (id,) in added]
+        self._sum(found)
         return found
 
     def listing(self, *, after_id: int = 0, rows: int = 100) -> list[Quarantined]:
@@ -192,6 +199,7 @@ class Quarantine:
                     " WHERE id = ?",
                     (order_id, error, traceback, id),
                 )
+            self._sum([id])
 
     def progress(self, order_id: str) -> Progress:
         """What became of an order so far."""
@@ -255,12 +263,21 @@ class Quarantine:
         )
         return [Position(*row) for row in found.fetchall()]
 
+    def _sum(self, ids: Iterable[int]) -> None:
+        self._connection.executemany(f"UPDATE quarantine SET crc = {_SUM} WHERE id = ?", ((id,) for id in ids))  # noqa: S608
+
     def _select(self, where: str, values: tuple[object, ...]) -> list[Quarantined]:
         found = self._connection.execute(
             f"SELECT id, {_COLUMNS}, attempts, order_id FROM quarantine WHERE {where}",  # noqa: S608
             values,
         )
         return [_quarantined(*row) for row in found.fetchall()]
+
+
+def damage(connection: sqlite3.Connection) -> str | None:
+    """What is wrong with an entry; None if nothing is. Reads them all."""
+    found = connection.execute(f"SELECT n FROM quarantine WHERE crc != {_SUM}").fetchone()  # noqa: S608
+    return None if found is None else f"row {found[0]} in quarantine has another checksum"
 
 
 def _quarantined(id: int, uuid: str, n: int, at_ms: int, kind: str, body: bytes, *rest: Any) -> Quarantined:

@@ -40,6 +40,10 @@ CREATE TABLE slice (
 );
 """
 
+CRC_STEP = "ALTER TABLE snapshot ADD COLUMN crc INTEGER; -- of all but its slices; null: of a version that wrote none"
+
+_SUM = "checksum(id, uuid, n, version, config_hash, begun_ms, completed_ms)"
+
 
 class SnapshotInfo(NamedTuple):
     """A complete snapshot."""
@@ -94,6 +98,7 @@ class Snapshots:
         """Mark it complete, and remove those that are older than the one before it."""
         with translated(self._path), transaction(self._connection):
             self._connection.execute("UPDATE snapshot SET completed_ms = ? WHERE id = ?", (now_ms, id))
+            self._connection.execute(f"UPDATE snapshot SET crc = {_SUM} WHERE id = ?", (id,))  # noqa: S608
             self._connection.execute(
                 "DELETE FROM snapshot WHERE completed_ms IS NOT NULL AND id NOT IN"
                 " (SELECT id FROM snapshot WHERE completed_ms IS NOT NULL ORDER BY id DESC LIMIT ?)",
@@ -137,3 +142,9 @@ class Snapshots:
         """Remove what was begun and never completed."""
         with translated(self._path), transaction(self._connection):
             self._connection.execute("DELETE FROM snapshot WHERE completed_ms IS NULL")
+
+
+def damage(connection: sqlite3.Connection) -> str | None:
+    """What is wrong with what a snapshot is said to be; None if nothing is. Its slices are looked at when read."""
+    found = connection.execute(f"SELECT id FROM snapshot WHERE crc != {_SUM}").fetchone()  # noqa: S608
+    return None if found is None else f"snapshot {found[0]} has another checksum"

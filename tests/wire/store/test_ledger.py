@@ -13,7 +13,7 @@ import pytest
 from wire.message import OutboundMessage
 from wire.store.database import open_reader
 from wire.store.errors import StoreLocked, StoreUnusable
-from wire.store.ledger import Ledger, Suspect
+from wire.store.ledger import Attempt, Ledger, Suspect
 from wire.store.row import Position, Row
 
 Make = Callable[..., OutboundMessage]
@@ -101,13 +101,32 @@ def test_a_damaged_ledger_is_set_aside(ledger: Ledger, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["UPDATE outbox SET body = x'00'", "UPDATE outbox SET server = x'ff'", "UPDATE checkpoint SET n = 5"]
+    "change",
+    [
+        "UPDATE outbox SET body = x'00'",
+        "UPDATE outbox SET server = x'ff'",
+        "UPDATE checkpoint SET n = 5",
+        "UPDATE mark SET sequence = sequence + 1 WHERE stream = 'call:2'",
+        "UPDATE mark SET phase = 1 WHERE stream = 'call:3'",
+        "UPDATE quarantine SET body = x'00'",
+        "UPDATE quarantine SET attempts = 9",
+        "UPDATE snapshot SET n = 5",
+    ],
 )
 def test_other_bytes_in_a_sound_structure_are_damage(ledger: Ledger, path: Path, message: Make, change: str) -> None:
     """What SQLite does not notice after a power cut is found at the opening: it is neither published nor believed."""
     with ledger.transaction():
         ledger.move(Position("j", 4), 50)
         ledger.outbox.add([message()], 50)
+        ledger.marks.move({f"call:{n}": n for n in range(5)}, ["call:2", "call:4"])
+        ledger.marks.move({"call:3": 9}, [])
+        ledger.marks.amend({"call:2": 7, "call:9": 1})
+        ledger.marks.close(["call:4"])
+        entries = ledger.quarantine.add([SUSPECT._replace(row=SUSPECT.row._replace(n=n)) for n in range(4)], 5)
+        attempts = [Attempt(id, "order", Position("j", 9), None) for id in entries]
+        attempts[1:] = attempts[1]._replace(dropped=True), attempts[2]._replace(error="again")
+        ledger.quarantine.settle(attempts, 6)
+    ledger.snapshots.complete(ledger.snapshots.begin(Position("j", 4), 1, "hash", 1), 5)
     ledger.close()
     assert not ledger.open().fresh
     ledger._connection.execute(change)
@@ -126,6 +145,7 @@ def test_whatever_bytes_are_flipped(ledger: Ledger, path: Path, message: Make, s
         entries = ledger.outbox.add([message(sequence=n, body=b"x" * 500) for n in range(1, 60)], 1)
         ledger.outbox.park([entry.id for entry in entries[::7]], "NO_ROUTE", 5)
         ledger.marks.move({f"call:{n}": n for n in range(20)}, ["call:3"])
+        ledger.marks.close(["call:7"])
         ledger.quarantine.add([SUSPECT._replace(row=SUSPECT.row._replace(n=n)) for n in range(20)], 5)
         ledger.move(Position("j", 9), 50)
     for n in (5, 6):
@@ -304,3 +324,19 @@ def test_a_reader_sees_what_is_committed(ledger: Ledger, path: Path) -> None:
         connection = open_reader(path)
         assert connection.execute("SELECT n FROM checkpoint").fetchone()[0] == 0
         connection.close()
+
+
+def test_what_an_older_version_wrote_without_checksums_is_taken(ledger: Ledger, path: Path) -> None:
+    """Marks, quarantined rows and snapshots: they get one when they change."""
+    with ledger.transaction():
+        ledger.marks.move({"call:1": 1, "call:2": 2}, [])
+        ledger.quarantine.add([SUSPECT], 5)
+    ledger.snapshots.complete(ledger.snapshots.begin(Position("j", 4), 1, "hash", 1), 5)
+    for table in ("mark", "quarantine", "snapshot"):
+        ledger._connection.execute(f"UPDATE {table} SET crc = NULL")
+    assert again(ledger, path).marks.of("call:1") == 1
+    ledger.marks.move({"call:1": 5}, ["call:2"])
+    assert again(ledger, path).marks.of("call:1") == 5
+    ledger._connection.execute("UPDATE mark SET sequence = 6")
+    ledger.close()
+    assert ledger.open().fresh

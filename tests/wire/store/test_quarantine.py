@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from wire.store import quarantine as module
+from wire.store.database import teach
 from wire.store.quarantine import Attempt, Progress, Quarantine, Quarantined, Suspect
 from wire.store.row import Position, Row
 
@@ -24,7 +25,8 @@ def suspect(n: int, call_id: str | None, uuid: str = "j") -> Suspect:
 @pytest.fixture
 def quarantine() -> Iterator[Quarantine]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript(module.STEP + module.REDRIVE_STEP)
+    connection.executescript(module.STEP + module.REDRIVE_STEP + module.CRC_STEP)
+    teach(connection)
     yield Quarantine(connection)
     connection.close()
 

@@ -8,12 +8,12 @@ import pytest
 
 from wire.store.database import Schema, open_writer
 from wire.store.row import Position
-from wire.store.snapshots import STEP, SnapshotInfo, Snapshots
+from wire.store.snapshots import CRC_STEP, STEP, SnapshotInfo, Snapshots
 
 
 @pytest.fixture
 def snapshots(tmp_path: Path) -> Iterator[Snapshots]:
-    connection = open_writer(tmp_path / "s.db", Schema("test", 1, (STEP,))).connection
+    connection = open_writer(tmp_path / "s.db", Schema("test", 1, (STEP, CRC_STEP))).connection
     yield Snapshots(connection, tmp_path / "s.db")
     connection.close()
 
