@@ -120,10 +120,11 @@ class Folding:
         if checkpoint is None:
             # A new ledger, perhaps in place of a lost one: then this publishes again, under the same ids.
             self.position = yield from self._reader.rewound(int(self._options.rebuild_window * 1000))
-            self.made_good_in_part = self.position is not None or self._reader.is_cut()
-            if self.made_good_in_part:
-                self._log.error("switchboard.rebuilt_in_part", position=str(self.position))
+            if self.position is None:
+                self.position = self._reader.cut()
             if self.position is not None:
+                self.made_good_in_part = True
+                self._log.error("switchboard.rebuilt_in_part", position=str(self.position))
                 self._miss_before(self.position)
                 # A refold without a snapshot would begin with the oldest row, and come to other states.
                 yield from self._keep()

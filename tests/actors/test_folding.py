@@ -29,7 +29,7 @@ from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger
 from wire.store.row import Kind, Position
-from wire.store.segment import list_segments
+from wire.store.segment import Segment, list_segments
 
 RECORDING = "07_dtmf_during_call"
 
@@ -222,18 +222,98 @@ def test_a_journal_longer_than_the_window_is_folded_again_in_part(bench: Bench, 
     assert [(one["data"]["from"], one["data"]["reason"]) for one in told] == [(rfc3339(gap.from_ms), "journal-lost")]
 
 
-def test_a_journal_that_was_cut_makes_a_lost_ledger_good_in_part(bench: Bench) -> None:
-    """Though all that it has is folded again; with all of it, the ledger is made good in whole."""
+def begin_journal_cut(bench: Bench) -> None:
+    """The journal loses its oldest segment, and is folded anew, without a ledger."""
     bench.append(bench.frames)
-    bench.begin_without_ledger()
-    assert not bench.folding.made_good_in_part
     oldest, *others = list_segments(bench.folder / "journal")[0]
     assert others
     oldest.path.unlink()
     bench.begin_without_ledger()
+
+
+def gaps_told(bench: Bench) -> list[dict[str, Any]]:
+    """The data of every gap, when two looks have shown that nothing is under way."""
+    for at_ms in (10_000, 13_000):
+        bench.row(Kind.SNAPSHOT, at_ms, look(at_ms, []))
+    bench.fold()
+    return [orjson.loads(one.body)["data"] for one in bench.published() if one.operation == "monitoring-gap"]
+
+
+def test_a_journal_that_was_cut_makes_a_lost_ledger_good_in_part(bench: Bench) -> None:
+    """Though all that it has is folded again: and a gap says so, since the oldest that it has."""
+    begin_journal_cut(bench)
     assert bench.folding.made_good_in_part
-    assert bench.folding.position is None
+    oldest = list_segments(bench.folder / "journal")[0][0]
+    assert bench.folding.position == Position(oldest.uuid, oldest.first_n - 1)
     assert bench.log.told == ["switchboard.rebuilt_in_part"]
+    assert [(gap["from"], gap["reason"]) for gap in gaps_told(bench)] == [(rfc3339(oldest.begun_ms), "journal-lost")]
+
+
+def test_a_whole_journal_makes_a_lost_ledger_good_without_a_gap(bench: Bench) -> None:
+    """Nothing was lost, and nobody is told that anything was."""
+    bench.append(bench.frames)
+    bench.begin_without_ledger()
+    assert not bench.folding.made_good_in_part
+    assert bench.folding.position is None
+    assert gaps_told(bench) == []
+
+
+def test_a_journal_that_was_cut_costs_no_gap_while_the_ledger_is_there(bench: Bench) -> None:
+    """Retention cuts off what everybody has done with."""
+    bench.append(bench.frames)
+    bench.fold()
+    bench.folding.begin_snapshot()
+    while bench.folding.snapshot():
+        pass
+    bench.die()
+    list_segments(bench.folder / "journal")[0][0].path.unlink()
+    bench.begin()
+    assert not bench.folding.made_good_in_part
+    assert gaps_told(bench) == []
+
+
+@pytest.mark.parametrize("rows", [0, 1, 20])
+def test_the_gap_of_a_journal_that_was_cut_outlives_a_death(bench: Bench, rows: int) -> None:
+    """It is stored before any row is folded upon it."""
+    begin_journal_cut(bench)
+    bench.fold(rows)
+    gap = bench.folding.watch.gap
+    bench.die()
+    bench.begin()
+    assert gap is not None
+    assert bench.folding.watch.gap == gap
+    assert len(gaps_told(bench)) == 1
+
+
+def set_aside(segment: Segment, begun_ms: int) -> None:
+    """A segment is set aside as damaged; this is when it was begun."""
+    name = segment.path.name.replace(f"-{segment.begun_ms}-", f"-{begun_ms}-")
+    segment.path.rename(segment.path.with_name(name + ".corrupt-1"))
+
+
+def test_a_journal_whose_beginning_was_set_aside_is_cut(bench: Bench) -> None:
+    """The gap begins with what was set aside: what came of that, and no broker had yet, is gone."""
+    bench.append(bench.frames)
+    set_aside(list_segments(bench.folder / "journal")[0][0], 500)
+    bench.begin_without_ledger()
+    assert [gap["from"] for gap in gaps_told(bench)] == [rfc3339(500)]
+
+
+def test_a_journal_that_was_set_aside_as_a_whole_waits_for_its_writer(bench: Bench) -> None:
+    """Then the gap begins with the first of what was set aside; the new journal tells of the last only."""
+    bench.append(bench.frames)
+    bench.journal.die()
+    segments = list_segments(bench.folder / "journal")[0]
+    assert len(segments) > 1
+    for number, segment in enumerate(segments):
+        set_aside(segment, 500 + number)
+    with pytest.raises(StoreDamaged):
+        bench.begin_without_ledger()
+    bench.die()
+    bench.begin_journal()
+    assert bench.journal.drive()
+    bench.begin()
+    assert [gap["from"] for gap in gaps_told(bench)] == [rfc3339(500)]
 
 
 def test_what_was_folded_again_in_part_is_so_after_the_next_death(bench: Bench) -> None:

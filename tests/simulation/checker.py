@@ -288,14 +288,15 @@ def told(
         streams: what the consumer has.
         rows: the journal.
         server: the PBX's name.
-        since: rows lost further on than here in their journal may have been folded before they were; None: all count.
+        since: only the rows lost at this place in their journal: all else may have been folded before it was lost;
+            None: all count.
         unsaid: of these it cannot be asked.
     """
     if unsaid:
         rows = [row for row in rows if row not in unsaid]
     spans = _spans(streams, server)
     wrong = []
-    for what, at in holes([row for row in rows if since is None or row.kind != Kind.LOST or row.n <= since]):
+    for what, at in holes([row for row in rows if since is None or row.kind != Kind.LOST or row.n == since]):
         moment = rfc3339(at)
         if not any((begin is None or begin <= moment) and (end is None or end >= moment) for begin, end in spans):
             wrong.append(f"pbx:{server}: {what} at {moment} is covered by no monitoring-gap")

@@ -33,10 +33,10 @@ class Batch(NamedTuple):
     """Some rows in order, of one journal."""
 
     uuid: str
-    """The journal they are of: another than was asked for when that one has ended and a later one was begun. If its
-    first row is then no `lost` row, the old one was not damaged but removed by somebody."""
+    """The journal they are of: another than was asked for when that one has ended and a later one was begun."""
     rows: list[Row]
-    """At least one, n without gaps: what is damaged or missing is told by one `lost` row, whose n is the last of it."""
+    """At least one, n without gaps: what is damaged or missing is told by one `lost` row, whose n is the last of it.
+    Where that is the end of the journal before, and nothing of this one, it is 0."""
 
 
 class JournalRange(NamedTuple):
@@ -91,6 +91,7 @@ class JournalReader:
             return None
         segment, n = place
         while True:
+            unread = False
             try:
                 got = self._select(segment, n, rows, max_bytes)
                 following = None if got else self._following(segment)
@@ -98,7 +99,7 @@ class JournalReader:
                     got = self._select(segment, n, rows, max_bytes)
             except StoreDamaged:
                 # Not even its head or its end can be read: what follows tells how far it went.
-                got, following = [], self._following(segment)
+                got, following, unread = [], self._following(segment), True
                 if following is None:
                     raise
             if not got:
@@ -106,6 +107,9 @@ class JournalReader:
                     return None
                 if following.uuid != segment.uuid:
                     n = following.first_n - 1
+                    if unread or n or self._is_hole(segment, following):
+                        lost = _lost(n, 0, segment.begun_ms, following.begun_ms, "rows are missing")
+                        return Batch(following.uuid, [lost])
                 elif following.first_n > n + 1:
                     lost = _lost(following.first_n - 1, n, segment.begun_ms, following.begun_ms, "rows are missing")
                     return Batch(segment.uuid, [lost])
@@ -147,15 +151,35 @@ class JournalReader:
         return last[0] if last else None
 
     def began_ms(self) -> int | None:
-        """When the oldest segment in use was begun, also if no row of it can be read any more; None without any."""
-        self._look()
-        return self._segments[0].begun_ms if self._segments else None
+        """When the oldest segment in use was begun, or the first of those set aside just before it; None without any.
 
-    def is_cut(self) -> bool:
-        """Whether rows that nobody needed any more were cut off, or are gone with their segments."""
+        Also if no row of it can be read any more.
+        """
         self._look()
-        segments = (*self._segments, *self._aside)
-        return bool(segments) and min(segment.ordinal for segment in segments) > 1
+        if not self._segments:
+            return None
+        first = self._segments[0]
+        for segment in reversed(self._aside):
+            if segment.ordinal == first.ordinal - 1:
+                first = segment
+        return first.begun_ms
+
+    def cut(self) -> Position | None:
+        """Where the journal begins, if that is not its beginning: rows were cut off, or are gone with their segments.
+
+        Returns:
+            The position before its oldest row; None if it has its beginning, or does not exist.
+
+        Raises:
+            StoreDamaged: all segments were set aside; the writer will begin a new journal.
+        """
+        self._look()
+        if not self._segments:
+            if self._aside:
+                raise StoreDamaged(self._aside[-1].path, "was set aside, and nothing follows it yet")
+            return None
+        oldest = self._segments[0]
+        return Position(oldest.uuid, oldest.first_n - 1) if oldest.ordinal > 1 else None
 
     def uuid(self) -> str | None:
         """The newest journal's name; None if there is none."""
@@ -255,6 +279,11 @@ class JournalReader:
     def _following(self, segment: Segment) -> Segment | None:
         self._look()
         return next((each for each in self._segments if each.ordinal > segment.ordinal), None)
+
+    def _is_hole(self, segment: Segment, following: Segment) -> bool:
+        """Whether segments are missing between two, but for the one set aside that the later one's first row tells."""
+        told = any(aside.ordinal == following.ordinal - 1 for aside in self._aside)
+        return following.ordinal - told > segment.ordinal + 1
 
     def _connect(self, segment: Segment) -> sqlite3.Connection | None:
         """The connection to a segment, the only one kept; None if it has been unlinked."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
+from wire.store.errors import StoreDamaged
 from wire.store.journal import JournalReader, export_line
 from wire.store.journal_reader import PAUSE_MS
 from wire.store.row import Kind, Position, Row
@@ -45,6 +46,10 @@ def without_head(path: Path) -> None:
 
 def cut_to_nothing(path: Path) -> None:
     os.truncate(path, 0)
+
+
+def set_aside(path: Path) -> Path:
+    return path.rename(path.with_name(path.name + ".corrupt-1"))
 
 
 def test_nothing_yet(journal: "Harness") -> None:
@@ -203,12 +208,69 @@ def test_a_missing_segment_is_told(journal: "Harness") -> None:
 
 
 def test_a_journal_without_its_beginning_is_cut(journal: "Harness") -> None:
-    """One that does not exist, or whose first segment is there, is not."""
-    assert not journal.reader().is_cut()
+    """One that does not exist, or whose first segment is there, is not; one whose first was set aside is."""
+    assert journal.reader().cut() is None
     fill(journal, 300, segment_bytes=65536)
-    assert not journal.reader().is_cut()
-    journal.segments()[0].unlink()
-    assert journal.reader().is_cut()
+    assert journal.reader().cut() is None
+    oldest, following = journal.segments()[:2]
+    aside = set_aside(oldest)
+    found = journal.reader().cut()
+    assert found is not None
+    assert found.n == int(following.name.split("-")[1]) - 1
+    assert journal.reader().began_ms() == int(aside.name.split("-")[2])
+    aside.unlink()
+    assert journal.reader().cut() == found
+    assert journal.reader().began_ms() == int(following.name.split("-")[2])
+
+
+def test_a_journal_of_which_all_was_set_aside_is_in_doubt(journal: "Harness") -> None:
+    """Until its writer has begun another."""
+    fill(journal, 10)
+    for path in journal.segments():
+        set_aside(path)
+    with pytest.raises(StoreDamaged):
+        journal.reader().cut()
+
+
+def two_journals(journal: "Harness") -> tuple[list[Path], list[Path]]:
+    """The segments of a journal whose last was set aside, without that, and of the one begun then."""
+    fill(journal, 300)
+    *earlier, last = journal.segments()
+    set_aside(last)
+    fill(journal, 300)
+    return earlier, [path for path in journal.segments() if path not in earlier]
+
+
+def first_of(journal: "Harness", later: list[Path]) -> Row:
+    """The first row of the later journal."""
+    return next(row for uuid, row in journal.rows() if later[0].name.endswith(f"{uuid}.journal"))
+
+
+def test_a_later_journal_tells_what_was_set_aside_just_before_it(journal: "Harness") -> None:
+    """So the reader has nothing to add."""
+    _, later = two_journals(journal)
+    assert first_of(journal, later).n == 1
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, set_aside, cut_to_nothing])
+def test_what_else_is_missing_between_two_journals_is_told(journal: "Harness", harm: Callable[[Path], object]) -> None:
+    """By a `lost` row before the first row of the later one."""
+    earlier, later = two_journals(journal)
+    harm(earlier[-1])
+    row = first_of(journal, later)
+    assert (row.n, lost(row)["reason"], lost(row)["rows"]) == (0, "rows are missing", 0)
+    assert lost(row)["to_ms"] == int(later[0].name.split("-")[2])
+    batch = journal.reader().read(Position(journal.reader().uuid() or "", 0), 1, 1 << 20)
+    assert batch is not None
+    assert batch.rows[0].n == 1
+
+
+def test_a_missing_beginning_of_a_later_journal_is_told(journal: "Harness") -> None:
+    """With the number of its rows that are known to be gone."""
+    _, later = two_journals(journal)
+    later[0].unlink()
+    row, missing = first_of(journal, later[1:]), int(later[1].name.split("-")[1]) - 1
+    assert (row.n, lost(row)["rows"]) == (missing, missing)
 
 
 def test_reading_an_unlinked_beginning(journal: "Harness") -> None:
