@@ -9,7 +9,9 @@ folded like any other, but for `recovered`: so calls, segments and messages need
 **Silent.** At a link-up everything that we know is doubtful: a channel is *silent* until an event of it comes. What a
 snapshot shows of a silent channel is news; what it shows of one that has spoken may be older than what was spoken.
 
-**Looks.** A snapshot races the events: what happened just before may still be on its way to us. So
+**Looks.** A snapshot races the events: what happened just before may still be on its way to us. And what it shows may
+be older than what we had of a channel since the question: of one that has spoken since the link-up and after the
+question it says nothing. So
 
 - a channel is *adopted* at the first look after a gap if it is older than the link (its ChannelCreated cannot come any
   more), else when two looks show it and no event came; never when its ChannelDestroyed came. One that speaks before the
@@ -422,7 +424,7 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
         What is known now, and what was inferred.
     """
     picture = read(row)
-    diff = _Diff(correlation, watch, picture, up_ms)
+    diff = _Diff(correlation, watch, picture, up_ms, row.at_ms)
     if picture.rehearsal:
         told = _Telling(correlation, row.n, bounds)
         told.tell(diff.story(diff.missing, diff.unknown, diff.changed))
@@ -456,7 +458,7 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
         watch = watch._replace(outcome=told.outcome(picture, picture.nth, watch.outcome, watch.gap))
     said: list[Gap] = []
     clean_ms = watch.clean_ms
-    if not (look.missing or look.unknown or look.changed):
+    if not (look.missing or look.unknown or look.changed or diff.older):
         watch = watch._replace(clean_ms=picture.asked_ms)
     if told.count and watch.gap is None:
         assert before is not None
@@ -470,16 +472,31 @@ def snapshot(correlation: Correlation, watch: Watch, row: Row, bounds: Bounds, u
 class _Diff:
     """A snapshot against what is known."""
 
-    def __init__(self, correlation: Correlation, watch: Watch, picture: Picture, up_ms: int) -> None:
+    def __init__(self, correlation: Correlation, watch: Watch, picture: Picture, up_ms: int, at_ms: int) -> None:
         self._correlation = correlation
         self._watch = watch
         self._picture = picture
         self._up_ms = up_ms
+        self._at_ms = at_ms
+        """When the picture was journalled."""
         channels, seen = correlation.channels, picture.seen
         dead = (correlation.gone, correlation.gone_before)
-        self.missing = {key for key in channels if key not in seen}
+        missing = {key for key in channels if key not in seen}
+        changed = {key for key in seen if key in channels and self._differs(channels[key], seen[key])}
+        self.older = {key for key in missing | changed if self._has_spoken_since(key)}
+        """Channels of which the picture may be older than what we have."""
+        self.missing = missing - self.older
         self.unknown = {key for key in seen if key not in channels and not any(key in gone for gone in dead)}
-        self.changed = {key for key in seen if key in channels and self._differs(channels[key], seen[key])}
+        self.changed = changed - self.older
+
+    def _has_spoken_since(self, key: str) -> bool:
+        """Whether an event of a channel is younger than the question, as far as its time can be compared with ours.
+
+        One that was met in mid-life is asked for all the same: little is known of it.
+        """
+        known, track = self._correlation.channels[key], self._correlation.segments.tracks.get(key)
+        last_ms = track.last if track is not None else known.party.created_ms
+        return key not in self._watch.silent and not known.late and self._picture.asked_ms <= last_ms <= self._at_ms
 
     def _differs(self, known: Known, seen: Seen) -> bool:
         channel = seen.channel

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from actors.call.decoding import milliseconds
 from actors.call.envelope import rfc3339
 from actors.call.events import Channel
@@ -159,6 +161,33 @@ def test_who_was_seen_otherwise_between_two_gaps_is_gone_since_then(told: Told, 
     told.row(16, 24 * SECOND, Kind.SNAPSHOT, look(24 * SECOND, []))
     told.row(17, 27 * SECOND, Kind.SNAPSHOT, look(27 * SECOND, [], nth=2))
     assert told.finished("a")["ended_at"] == rfc3339(22_500)
+
+
+@pytest.mark.parametrize("shown", [[], ["Playback"]])
+def test_a_look_says_nothing_of_who_spoke_after_its_question(told: Told, caller: Channel, shown: list[str]) -> None:
+    """A call that began between two gaps is gone since the second, also if a look lacked it or showed it as it was."""
+    told.row(1, 10 * SECOND, Kind.LINK_UP, UP)
+    told.row(2, 11 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(3, 12 * SECOND, Kind.LINK_UP, UP)
+    first = caller._replace(state="Ring", app="", creationtime=stamp(12_100))
+    told.row(4, 12_100, Kind.FRAME, frame("ChannelCreated", 12_100, first))
+    spoken = frame("ChannelDialplan", 12_110, first, dialplan_app="Echo", dialplan_app_data="")
+    told.row(5, 12_110, Kind.FRAME, spoken)
+    pictured = [first._replace(app=app) for app in shown]
+    told.row(6, 12_200, Kind.SNAPSHOT, look(12_200, pictured, asked_ms=12_050))
+    told.row(7, 20 * SECOND, Kind.LINK_DOWN, DOWN)
+    told.row(8, 22 * SECOND, Kind.LINK_UP, UP)
+    told.row(9, 22 * SECOND, Kind.SNAPSHOT, look(22 * SECOND, []))
+    told.row(10, 25 * SECOND, Kind.SNAPSHOT, look(25 * SECOND, [], nth=2))
+    assert told.finished(caller.id)["ended_at"] == rfc3339(20 * SECOND)
+
+
+def test_who_speaks_by_another_clock_ends_by_absence_all_the_same(told: Told, caller: Channel) -> None:
+    """An event later than the look's own row was not after its question: the clock was set back."""
+    call_under_way(told, caller)
+    told.row(7, 11_100, Kind.SNAPSHOT, look(11_100, []))
+    told.row(8, 13_200, Kind.SNAPSHOT, look(13_200, [], nth=2))
+    assert told.finished("a")["ended_at"] == rfc3339(15 * SECOND - 10)
 
 
 def test_two_looks_too_close_conclude_nothing(told: Told, caller: Channel) -> None:
