@@ -2,7 +2,8 @@
 
     complete     per stream the sequences 1 … n, in order, with the contents that a replay of the exported journal gives
     received     every frame that went over a link is in the journal, or in a hole that the journal tells of
-    told         every such hole is covered by a `monitoring-gap`
+    told         every such hole is covered by a `monitoring-gap`, and so is the oldest row from which a lost ledger was
+                 made good in part
 
 Every violation is a sentence that says what, where.
 """
@@ -297,10 +298,27 @@ def told(
     spans = _spans(streams, server)
     wrong = []
     for what, at in holes([row for row in rows if since is None or row.kind != Kind.LOST or row.n == since]):
-        moment = rfc3339(at)
-        if not any((begin is None or begin <= moment) and (end is None or end >= moment) for begin, end in spans):
-            wrong.append(f"pbx:{server}: {what} at {moment} is covered by no monitoring-gap")
+        if not _is_covered(spans, at):
+            wrong.append(f"pbx:{server}: {what} at {rfc3339(at)} is covered by no monitoring-gap")
     return wrong
+
+
+def uncovered(streams: Streams, since_ms: int, server: str) -> list[str]:
+    """A lost ledger was made good from a part of the journal only: a `monitoring-gap` covers where that begins.
+
+    Args:
+        streams: what the consumer has.
+        since_ms: when we had its oldest row, Unix milliseconds.
+        server: the PBX's name.
+    """
+    if _is_covered(_spans(streams, server), since_ms):
+        return []
+    return [f"pbx:{server}: the journal began at {rfc3339(since_ms)} for a lost ledger, and no monitoring-gap says so"]
+
+
+def _is_covered(spans: Iterable[tuple[str | None, str | None]], at_ms: int) -> bool:
+    moment = rfc3339(at_ms)
+    return any((begin is None or begin <= moment) and (end is None or end >= moment) for begin, end in spans)
 
 
 def unseen(

@@ -92,6 +92,9 @@ class Lab:
         self._unsaid: frozenset[Row] = frozenset()
         """Rows that the journal did not have any more when the ledger was lost: what came of them and no broker had yet
         is gone."""
+        self.in_part_since_ms: int | None = None
+        """When we had the oldest row from which a lost ledger was made good in part, the last time; None if none was,
+        or no row could be read."""
         self._may_be_damaged = any(fault.kind == "power" for fault in schedule)
         self.limits = replace(LIMITS, ages=ages(self.luck("ages")))
         self.damage = Damage.NONE
@@ -399,6 +402,8 @@ class Lab:
             bodies, rows, replayed, links, PBX, returned, self.damage, redriven, self._unsaid,
             set_back=self.happened["clock.back"] > 0,
         )  # fmt: skip
+        if self.in_part_since_ms is not None:
+            wrong += checker.uncovered(checker.consumed(bodies)[0], self.in_part_since_ms, PBX)
         wrong += self._memory()
         if self.damage is Damage.NONE:
             wrong += self._complaints()

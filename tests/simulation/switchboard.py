@@ -69,6 +69,8 @@ class SwitchboardMachine(Machine):
                 self.lab.happened["ledger.set_aside"] += 1
             for _ in self.folding.restore():
                 pass
+            if self.folding.made_good_in_part:
+                self.lab.in_part_since_ms = self.reader.range().first_ms
         except (StoreUnusable, StoreDamaged) as problem:
             if problem.path == str(self.ledger.path) and isinstance(problem, StoreDamaged):
                 raise

@@ -111,6 +111,17 @@ def test_a_gap_that_is_hidden_is_noticed(good: Result) -> None:
     assert checker.told(streams, good.rows, PBX, unsaid=[row for row in good.rows if row.kind == Kind.LINK_DOWN]) == []
 
 
+def test_a_ledger_made_good_in_part_in_silence_is_noticed() -> None:
+    """The journal has lost its beginning to retention, and the host its ledger: then a gap must say so."""
+    schedule = [Fault(1, 14_000, "power", ("no-ledger", 0))]
+    told = run(14, schedule)
+    assert told.happened["log.switchboard.rebuilt_in_part"] == 1
+    assert not told.wrong
+    with mock.patch.object(Standing, "miss"):
+        [sentence] = run(14, schedule).wrong
+    assert "for a lost ledger, and no monitoring-gap says so" in sentence
+
+
 def test_a_gap_of_which_the_journal_knows_nothing_is_noticed() -> None:
     """What happened on the PBX while nobody listened must be told, also if no row says that the link was down."""
     blind = run(GOOD, [Fault(1, 6_000, "link-stall", ())])
