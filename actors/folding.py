@@ -372,6 +372,7 @@ class Folding:
             self._since_snapshot = self._latest_ms = 0
             standing = self._standing
             standing.forget_ended()
+            standing.fade()
             # Immutable values: this copy is all calls at this row, however long it takes to write.
             self._snapshot = self._write_snapshot(
                 snapshots.Taken(
@@ -409,13 +410,18 @@ class Folding:
         yield from slices
         with ledger.transaction():
             # Whoever is redriven goes on with the numbers of its stream.
-            kept = {stream_of(call_id) for call_id in ledger.quarantine.calls() | self._standing.over}
+            aside = ledger.quarantine.calls()
+            kept = {stream_of(call_id) for call_id in aside | self._standing.over}
             forgotten: set[str] = set()
+            faded: list[str] = []
             ledger.forget_times(self._latest_ms)
             complete = ledger.snapshots.complete_ones()
             if len(complete) == KEEP:  # an only one may turn out to be unreadable: then all is folded again
                 ledger.quarantine.forget(complete[-1].position)
                 forgotten = self._settled - kept
                 ledger.marks.forget(forgotten)
+                faded = self._standing.faded(aside)
+                ledger.marks.release(map(stream_of, faded))
+        self._standing.forget_faded(faded)
         self._ended -= ended - kept
         self._settled = (self._settled - forgotten) | (ended - kept)

@@ -111,6 +111,10 @@ class Standing:
         """Calls that ended in rows that are gone: of these nothing more is said."""
         self._unknown: dict[str, int] = {}
         """Calls that began in rows that are gone, and their last sequence."""
+        self._fading: set[str] = set()
+        """Closed and unknown calls that nothing can name any more, as the snapshot shows that was begun last."""
+        self._faded: set[str] = set()
+        """Those of the last complete snapshot."""
         self.maimed: set[str] = set()
         """Calls of which something was set aside before they began: when they do, they say so."""
 
@@ -218,6 +222,7 @@ class Standing:
     def _deliver(self, routed: Routed) -> "Poisoned | None":
         """Give an input to its call; what it came to if the call could not take it."""
         if routed.call_id in self._closed:
+            self._named(routed.call_id)
             return None
         if self.over and routed.call_id in self.over:
             self.batch.unexpected.append(redrive.too_late(routed))
@@ -246,6 +251,7 @@ class Standing:
     def _begin_unknown(self, call_id: str) -> None:
         """A call that began in rows that are gone goes on with the numbers of its stream."""
         if self._unknown and (sequence := self._unknown.pop(call_id, None)) is not None:
+            self._named(call_id)
             call = Call.new(call_id, self._server, self._settings)
             call = call.lived(sequence, call.legs, call.life)
             self.calls.restore(call_id, degrade(call) if call_id in self.maimed else call)
@@ -375,6 +381,49 @@ class Standing:
         """Nothing more can come of calls that the world has forgotten."""
         self.over = {call_id for call_id in self.over if not redrive.has_ended(self.world, call_id)}
         self.maimed = {call_id for call_id in self.maimed if not redrive.has_ended(self.world, call_id)}
+
+    def fade(self) -> None:
+        """A snapshot is begun here: look which closed and unknown calls nothing can name any more.
+
+        What rows that are gone told of them is not known; but two looks since then have agreed, or their gap would be
+        open. So each channel that the PBX has is known, and of a call that none of them is in, nor leads, nothing comes
+        but what was on its way: what names a call is noted (`_named`).
+        """
+        self._fading = set()
+        candidates = self._closed | self._unknown.keys()
+        watch, known = self.world.watch, self.world.correlation
+        if not candidates or watch.gap is not None or watch.look is None or watch.look.unknown:
+            return
+        alive = redrive.pending(self.world).union(known.calls, known.channels)
+        self._fading = {
+            call_id
+            for call_id in candidates - alive
+            if call_id not in self.waiting and call_id not in self.calls.states
+        }
+
+    def faded(self, kept: Collection[str]) -> list[str]:
+        """The snapshot that was begun last is complete.
+
+        Args:
+            kept: calls that may yet be named by what is set aside.
+
+        Returns:
+            The calls that nothing can name any more, as that and the one before it show: no state that is stored knows
+            them, and no row since the older one has named them. They are forgotten once that is on disk.
+        """
+        return sorted(self._faded & self._fading - set(kept))
+
+    def forget_faded(self, gone: Collection[str]) -> None:
+        """The marks of these are deleted; the snapshot that was begun last is the last complete one."""
+        self._closed.difference_update(gone)
+        for call_id in gone:
+            self._unknown.pop(call_id, None)
+        self._faded = self._fading.difference(gone)
+
+    def _named(self, call_id: str) -> None:
+        """Something came of a call that had faded."""
+        self._fading.discard(call_id)
+        self._faded.discard(call_id)
 
     def agree(self, marks: dict[str, Mark], ahead: Collection[str]) -> Disagreement:
         """See to it that what comes next has the next numbers, also where rows since the snapshot are gone.

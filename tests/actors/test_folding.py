@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from actors.call import redrive
+from actors.call import decoding, redrive
 from actors.call.envelope import rfc3339
 from actors.folding import Folding
 from conf.settings import Call as CallSettings
@@ -22,7 +22,7 @@ from tests.simulation.bugs import Bug
 from tests.simulation.calls import PlainCalls
 from tests.simulation.disk import Disk, installed
 from tests.simulation.journal import DrivenJournal
-from tests.telling import look
+from tests.telling import UP, look
 from tests.truth import recordings, run
 from wire.message import OutboundMessage
 from wire.store.errors import StoreDamaged, StoreUnusable
@@ -30,6 +30,7 @@ from wire.store.journal import JournalReader
 from wire.store.ledger import Ledger
 from wire.store.row import Kind, Position
 from wire.store.segment import Segment, list_segments
+from wire.store.snapshots import KEEP
 
 RECORDING = "07_dtmf_during_call"
 
@@ -488,6 +489,68 @@ def test_a_call_that_ended_in_rows_that_are_gone_does_not_begin_again(bench: Ben
     bench.fold()
     assert bench.published() == before
     assert bench.log.told.count("switchboard.journal_short") == 1
+
+
+def stored_and_begun(bench: Bench) -> None:
+    """As many snapshots as are kept, and another process; what it says is all that was said."""
+    for _ in range(KEEP):
+        bench.folding._since_snapshot += 1
+        bench.folding.begin_snapshot()
+        while bench.folding.snapshot():
+            pass
+    bench.die()
+    bench.log.told.clear()
+    bench.begin()
+
+
+def marks_of_calls(bench: Bench) -> set[str]:
+    return {stream for stream in bench.ledger.marks.all() if stream.startswith("call:")}
+
+
+@pytest.mark.parametrize("rows", [60, None])
+def test_how_far_a_call_came_is_forgotten_when_nothing_can_name_it_any_more(bench: Bench, rows: int | None) -> None:
+    """It ended, or began, in rows that are gone: not before two looks since then have agreed that it is over, and two
+    snapshots know of that. Then the log says no more of it."""
+    bench.fold(rows)
+    bench.cut(0)
+    known = marks_of_calls(bench)
+    assert known
+    said = ["switchboard.states_behind"] if rows else []
+    stored_and_begun(bench)
+    assert (marks_of_calls(bench), bench.log.told) == (known, said)
+    bench.row(Kind.LINK_UP, 9_000, UP)
+    bench.row(Kind.SNAPSHOT, 10_000, look(10_000, []))
+    bench.fold()
+    stored_and_begun(bench)
+    assert (marks_of_calls(bench), bench.log.told) == (known, said)
+    bench.row(Kind.SNAPSHOT, 13_000, look(13_000, []))
+    bench.fold()
+    stored_and_begun(bench)
+    assert (marks_of_calls(bench), bench.log.told) == (set(), [])
+
+
+@pytest.mark.parametrize("rows", [60, None])
+def test_how_far_a_call_came_is_known_while_the_pbx_has_its_channel(bench: Bench, rows: int | None) -> None:
+    """Rows that are gone told of it; it goes on with the next number, or in silence, whenever it is heard of."""
+    bench.fold(rows)
+    before = bench.published()
+    known = marks_of_calls(bench)
+    bench.cut(0)
+    channel = decoding.read_channel(orjson.loads(next(recordings.rows(RECORDING)).body)["channel"])
+    assert f"call:{channel.id}" in known
+    bench.row(Kind.LINK_UP, 9_000, UP)
+    for at_ms in (10_000, 13_000):
+        bench.row(Kind.SNAPSHOT, at_ms, look(at_ms, [channel]))
+    bench.fold()
+    stored_and_begun(bench)
+    assert marks_of_calls(bench) == {f"call:{channel.id}"}
+    for at_ms in (20_000, 23_000):
+        bench.row(Kind.SNAPSHOT, at_ms, look(at_ms, []))
+    bench.fold()
+    sequences = Counter((message.stream, message.sequence) for message in bench.published())
+    assert set(sequences.values()) == {1}
+    calls = [message for message in bench.published()[len(before) :] if message.stream.startswith("call:")]
+    assert bool(calls) == bool(rows)
 
 
 def test_a_call_that_ended_amid_rows_that_are_gone_does_not_begin_again(bench: Bench) -> None:

@@ -386,6 +386,8 @@ class Lab:
         switchboard = self.machines.get(SWITCHBOARD)
         if isinstance(switchboard, SwitchboardMachine):
             states = dict(switchboard.calls.states)
+            if not self.wrong:
+                self.wrong += switchboard.marks_left()
         for machine in list(self.machines.values()):
             machine.alive = False
             machine.die()

@@ -18,6 +18,7 @@ from tests.simulation.places import CONNECTION, DISK_RETRY_MS, PBX, PUBLISHER
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.ledger import Ledger
 from wire.store.offer import Accepted, Added, Offer, Unparked
+from wire.store.snapshots import KEEP
 
 if TYPE_CHECKING:
     from tests.simulation.lab import Lab
@@ -181,6 +182,19 @@ class SwitchboardMachine(Machine):
         self.lab.broker.redrives(each.entry.message.message_id for each in parked)
         self.outgoing.handle(Unparked(tuple(ids)), self.lab.clock.now)
         self._set_offer_timer()
+
+    def marks_left(self) -> list[str]:
+        """When all is quiet and two more snapshots are stored, nothing is kept of how far calls came that are over."""
+        folding, ledger = self.folding, self.ledger
+        if folding.watch.gap is not None or folding.watch.look is None:
+            return []
+        for _ in range(KEEP):
+            folding._since_snapshot += 1
+            folding.begin_snapshot()
+            while folding.snapshot():
+                pass
+        kept = {"pbx:" + PBX, *(f"call:{key}" for key in (*ledger.quarantine.calls(), *self.calls.states))}
+        return [f"{stream}: how far it came is never forgotten" for stream in sorted(ledger.marks.all().keys() - kept)]
 
     # --- messages -----------------------------------------------------------------------------------------------------
 

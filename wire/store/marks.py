@@ -6,7 +6,8 @@ the last sequence of every open stream is kept beside the checkpoint, and moves 
 
 The mark of a call that has ended stays until no snapshot that is kept knows the call any more: the newest may turn out
 to be unreadable. If an old state of it comes back all the same, or the channel that is to begin it, or if rows since
-the snapshot are gone, so that one may come back, the call is *closed*: nothing more is said of it, and its mark stays.
+the snapshot are gone, so that one may come back, the call is *closed*: nothing more is said of it, and its mark stays
+until nothing can name the call any more (`Standing.fade`).
 """
 
 import sqlite3
@@ -94,6 +95,10 @@ class Marks:
         self._connection.executemany(
             "DELETE FROM mark WHERE stream = ? AND phase = ?", ((stream, Phase.ENDED) for stream in streams)
         )
+
+    def release(self, streams: Iterable[str]) -> None:
+        """Delete these, whatever they are: nothing can name them any more."""
+        self._connection.executemany("DELETE FROM mark WHERE stream = ?", ((stream,) for stream in streams))
 
     def all(self) -> dict[str, Mark]:
         """Every mark."""
