@@ -122,6 +122,16 @@ def test_a_ledger_made_good_in_part_in_silence_is_noticed() -> None:
     assert "for a lost ledger, and no monitoring-gap says so" in sentence
 
 
+def test_marks_that_stay_for_ever_are_noticed() -> None:
+    """Of calls that ended in rows that a power cut took, or that nobody heard of since."""
+    schedule = [Fault(1, 9_000, "power", ("journal", 0))]
+    assert not run(1, schedule).wrong
+    with mock.patch.object(Standing, "fade"):
+        wrong = run(1, schedule).wrong
+    assert wrong
+    assert all("how far it came is never forgotten" in sentence for sentence in wrong)
+
+
 def test_a_gap_of_which_the_journal_knows_nothing_is_noticed() -> None:
     """What happened on the PBX while nobody listened must be told, also if no row says that the link was down."""
     blind = run(GOOD, [Fault(1, 6_000, "link-stall", ())])
