@@ -15,7 +15,7 @@ from actors.call.register import Correlation
 KILLED = "killed"
 """Reason of a gap: Connection ended without a word."""
 JOURNAL_LOST = "journal-lost"
-"""Reason of a gap: the journal begins anew, and what was in the old one is not known."""
+"""Reason of a gap: the journal begins anew, or has not its beginning, and what was in the other part is not known."""
 ROWS_LOST = "rows-lost"
 """Reason of a gap: the journal could not keep rows, or they were damaged on disk."""
 AUDIT = "audit"
