@@ -147,13 +147,6 @@ def milliseconds(text: str) -> int:
     return _second(text[:19], text[23:]) + int(text[20:23])
 
 
-def _timestamp(frame: dict[str, Any], at_ms: int) -> int:
-    try:
-        return milliseconds(frame["timestamp"])
-    except (KeyError, TypeError, ValueError):
-        return at_ms
-
-
 _new: Callable[..., Any] = tuple.__new__
 """Makes a named tuple of its fields at half the cost of calling its class."""
 
@@ -225,21 +218,16 @@ def _dialplan(f: dict[str, Any], at: int) -> Event:
     return event
 
 
-_MEASURED = re.compile("[1-9]")
+_measured = re.compile("[1-9]").search
+_ZERO = frozenset({"RTPAUDIOQOSRTT", "RTPAUDIOQOSMES"})
 """A round trip of zero and a score of zero mean that nothing was measured."""
-
-
-def _is_set(at: int, channel: Channel, variable: str, value: str) -> Event | None:
-    if variable in ("RTPAUDIOQOSRTT", "RTPAUDIOQOSMES") and not _MEASURED.search(value):
-        return None
-    event: Event = _new(ChannelVarset, (at, channel, variable, value))
-    return event
 
 
 def _varset(f: dict[str, Any], at: int) -> Event | None:
     if "channel" not in f:  # a global variable
         return None
-    return _is_set(at, read_channel(f["channel"]), f["variable"], f["value"])
+    channel, variable, value = read_channel(f["channel"]), f["variable"], f["value"]
+    return None if variable in _ZERO and not _measured(value) else ChannelVarset(at, channel, variable, value)
 
 
 def _dtmf(f: dict[str, Any], at: int) -> Event:
@@ -372,14 +360,18 @@ def interpret(frame: object, at_ms: int) -> Event | None:
         decoder = DECODERS.get(kind)
     except (KeyError, TypeError, IndexError):
         raise DecodeError("not-an-event", "no object with a `type`") from None
+    if decoder is None and kind in IRRELEVANT:
+        return None
+    try:
+        at = milliseconds(frame["timestamp"])  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        at = at_ms
     if decoder is None:
-        if kind in IRRELEVANT:
-            return None
-        return UnknownEvent(_timestamp(frame, at_ms), str(kind)[:64])  # type: ignore[arg-type]
+        return UnknownEvent(at, str(kind)[:64])
     try:
         if decoder is _varset and frame.get("variable") not in VARIABLES:  # type: ignore[attr-defined]
             return None
-        return decoder(frame, _timestamp(frame, at_ms))  # type: ignore[arg-type]
+        return decoder(frame, at)  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise DecodeError("wrong-shape", f"{kind}: {type(error).__name__} {error}") from None
 
@@ -407,12 +399,15 @@ def glance(raw: bytes) -> Event | Literal[False] | None:
     text = form[2].decode()
     if "\\" in text or not text.isprintable():
         return False
+    if variable in _ZERO and not _measured(text):
+        return None
     try:
         at_ms = milliseconds(form[3].decode())
         shown = _written(raw[form.end() : raw.rfind(_ASTERISK)])
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
-    return _is_set(at_ms, shown, variable, text)
+    event: Event = _new(ChannelVarset, (at_ms, shown, variable, text))
+    return event
 
 
 def decode(row: Row) -> Event | None:
