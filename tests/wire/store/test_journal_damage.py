@@ -86,7 +86,7 @@ def read(journal: "Harness", uuid: str) -> Iterator[Row]:
         known = 0 if after is None or batch.uuid != after.uuid else after.n
         for row in batch.rows:
             if row.kind == Kind.LOST and (count := orjson.loads(row.body)["rows"]) is not None:
-                assert count > 0
+                assert count > 0 or row.n == 0  # of what lay between two journals nobody knows how much it was
                 known += count
             elif after is None and batch.uuid == uuid:
                 known = row.n  # what was read and is needed no more is gone too: nobody misses the beginning
