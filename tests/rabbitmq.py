@@ -26,6 +26,8 @@ from pathlib import Path
 
 import trustme
 
+from tests.processes import halt
+
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 PLUGINS = Path("/usr/lib/rabbitmq/lib")
 START_SECONDS = 90.0
@@ -193,9 +195,9 @@ class RabbitMQ:
         return self._process.pid, self._epmd.pid
 
     def pause(self) -> None:
-        """SIGSTOP: it keeps its sockets and says nothing."""
+        """SIGSTOP: from the return on it keeps its sockets and says nothing."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        halt(self._process.pid)
 
     def resume(self) -> None:
         """SIGCONT."""

@@ -15,6 +15,7 @@ import pytest
 
 from tests.chaos.stage import Stage
 from tests.daemon import assert_complete, replayed, wait_for
+from tests.processes import halt
 from tests.spine.tools import CALM, wait_for_messages
 from wire.control.api import ControlError, Crash
 
@@ -194,7 +195,7 @@ def test_hung(strict: Target) -> None:
     """SIGSTOP: no exit ever comes, but no answer to a probe either; the report says that it was hung."""
     for path in ROLES.values():
         before = strict.restarts(path)
-        os.kill(strict.daemon.pid(path), signal.SIGSTOP)
+        halt(strict.daemon.pid(path))
         [report] = strict.whole_again(path, before + 1, 1)
         assert report["error"] == "killed (hung, signal 9)"
     strict.finish(dict.fromkeys(ROLES.values(), 1))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Daemon, Simulator, assert_complete, load, replayed, wait_for
+from tests.processes import halt
 from tests.spine.tools import finish, wait_for_messages
 from wire.control.api import NotFound
 
@@ -50,7 +51,7 @@ def test_a_hung_process_is_killed_and_replaced(daemon: Daemon, simulator: Simula
     """SIGSTOP: no exit ever comes, but no answer to a probe either."""
     wait_for_messages(daemon)
     pid = daemon.pid(path)
-    os.kill(pid, signal.SIGSTOP)
+    halt(pid)
     wait_for(lambda: not Path(f"/proc/{pid}").exists(), f"the hung {path} is killed")
     daemon.wait_whole()
     wait_for_messages(daemon)

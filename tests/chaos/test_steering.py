@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.daemon import Daemon, Simulator, assert_complete, load, replayed, wait_for
+from tests.processes import halt
 from tests.spine import tools
 from tests.spine.tools import wait_for_messages
 from wire.control.api import ControlError, NotFound, Refused
@@ -220,7 +221,7 @@ def test_a_hung_process_is_called_hung(daemon: Daemon) -> None:
     """Whoever asks gets a plain word in time."""
     pid = daemon.pid("publisher")
     daemon.client.suspend("publisher")  # so that nobody kills it meanwhile
-    os.kill(pid, signal.SIGSTOP)
+    halt(pid)
     try:
         with pytest.raises(ControlError, match="publisher did not answer within 4 s: it is hung"):
             daemon.client.get_state("publisher")

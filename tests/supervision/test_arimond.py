@@ -19,6 +19,7 @@ import yaml
 
 from supervision.arimond import ATTEMPTS, EXIT_CONFIG, EXIT_GIVEN_UP, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, main
 from tests.daemon import LIMIT, ROOT, Daemon, Simulator, assert_complete, load, replayed, wait_for, whole_lines
+from tests.processes import halt
 from wire.control.api import ControlError
 
 TRAFFIC = load(rate=100, lanes=4)
@@ -319,7 +320,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
     try:
         daemon.start()
         assert daemon.process is not None
-        os.kill(daemon.pid("root"), signal.SIGSTOP)
+        halt(daemon.pid("root"))
         daemon.process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             daemon.process.wait(1.0)
@@ -382,7 +383,7 @@ def test_a_hung_root_is_started_over_and_systemd_hears_nothing_meanwhile(daemon:
     daemon.start()
     wait_for(lambda: systemd.count("WATCHDOG") >= 1, "the watchdog is pinged")
     before = daemon.wait_whole()
-    os.kill(before["root"]["pid"] or 0, signal.SIGSTOP)
+    halt(before["root"]["pid"] or 0)
     hung = len(systemd.hear())
     wait_for(lambda: systemd.count("READY") == 2, "it is ready again")
     heard = systemd.hear()[hung:]

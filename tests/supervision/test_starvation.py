@@ -12,6 +12,7 @@ import pytest
 
 from supervision.starvation import Starved, waited
 from tests.daemon import Daemon, wait_for
+from tests.processes import halt
 
 CPU = min(os.sched_getaffinity(0))
 
@@ -53,8 +54,7 @@ def test_who_wants_a_cpu_and_gets_little_of_it_is_starved(stack: ExitStack) -> N
 def test_who_is_stopped_is_not_starved(stack: ExitStack) -> None:
     """It does not want a CPU, however much others do."""
     pid, other = busy(stack), busy(stack)
-    os.kill(pid, signal.SIGSTOP)
-    wait_for(lambda: ") T " in Path(f"/proc/{pid}/stat").read_text(), "it is stopped")
+    halt(pid)
     before, until = waited(pid), used(other) + 0.2
     wait_for(lambda: used(other) > until, "the other has the CPU")
     assert waited(pid) == before
@@ -99,5 +99,5 @@ def test_processes_that_get_no_cpu_are_not_taken_for_hung_but_a_stopped_one_is(
     wait_for(lambda: used(hog) > 4.0, "the CPU is taken")
     assert {path: node["pid"] for path, node in daemon.wait_whole().items()} == pids
     stopped = daemon.pid("recovery")
-    os.kill(stopped, signal.SIGSTOP)
+    halt(stopped)
     wait_for(lambda: not Path(f"/proc/{stopped}").exists(), "the stopped one is killed")
