@@ -10,6 +10,9 @@ the last snapshot, or not there: they may be new, or answered in the gap. That i
 never less, and needs no frame decoded here and no question to Switchboard, which may be busy with what came before. In
 the second look it is the channels that Switchboard doubts since the first.
 
+A link that lives but brings no events is deaf, and given up: when channels came or went between two looks, no frame
+came meanwhile, and none comes for `dead_after` after that either. Its gap begins with its last frame.
+
 The host's clock may be set at any time, and rows have their times from it. So the first row of a process says how far
 it is ahead of a clock that nobody sets, and so does one before the next row, or within a second, whenever it was set.
 """
@@ -72,6 +75,10 @@ class ConnectionActor(WorkerActor):
         self._shown: Described | None = None
         self._events = 0
         self._last_frame: tuple[int, bytes] | None = None
+        self._up_ms = 0
+        """When the link came up."""
+        self._looked: tuple[int, frozenset[str]] | None = None
+        """The frames that we had when the last look of this link was asked for, and the channels that it showed."""
         self._is_up = False
         self._told: LinkChanged | None = None
         self._recovery: Identity | None = None
@@ -140,12 +147,15 @@ class ConnectionActor(WorkerActor):
 
     def _up(self, link: int) -> None:
         self._is_up = True
-        self._last_frame = None
+        self._last_frame = self._looked = None
+        self._up_ms = self._now_ms()
         self._append(Kind.LINK_UP, {"generation": link, "app": self._pbx.app})
         self.bridge.post(LinkChanged(True, link))
 
     def _down(self, why: Down, detail: str, last_data_ms: int) -> None:
         self._is_up = False
+        if why is Down.DEAF:
+            last_data_ms = self._up_ms if self._last_frame is None else self._last_frame[0]
         self._append(
             Kind.LINK_DOWN,
             {"reason": why.value, "detail": detail, "last_data_ms": last_data_ms, "behind_ms": self._behind_ms(why)},
@@ -185,7 +195,7 @@ class ConnectionActor(WorkerActor):
     async def _look(self, order: TakeSnapshot) -> bool:
         if not self._is_current(order):
             return False
-        began = time.monotonic()
+        began, frames = time.monotonic(), self._events
         name = order.name or f"{order.purpose}-{order.link}-{order.nth}-{now_ms()}"
         try:
             body = await self._rest.snapshot(
@@ -204,7 +214,20 @@ class ConnectionActor(WorkerActor):
         told = {"link": order.link, "dry_run": order.dry_run, "heard_ms": self._link.heard_ms()}
         self._append(Kind.SNAPSHOT, body | told)
         self._settled = frozenset(channel["id"] for channel in body["channels"] if channel.get("state") == "Up")
+        self._compare(frames, frozenset(channel["id"] for channel in body["channels"]))
         return True
+
+    def _compare(self, frames: int, channels: frozenset[str]) -> None:
+        """See whether channels came or went without a frame; one may still be on its way."""
+        before, self._looked = self._looked, (frames, channels)
+        if before is not None and before[0] == self._events and before[1] != channels:
+            asyncio.get_running_loop().call_later(
+                self._pbx.dead_after, self._give_up, self._link.links, self._events, len(before[1] ^ channels)
+            )
+
+    def _give_up(self, link: int, frames: int, changes: int) -> None:
+        if self._is_up and (link, frames) == (self._link.links, self._events):
+            self._link.give_up(f"no event came while {changes} channels came or went, and none since")
 
     def _is_current(self, order: TakeSnapshot) -> bool:
         return self._is_up and order.link == self._link.links

@@ -221,6 +221,20 @@ def test_events_lost_under_a_live_link(daemon: Daemon, simulator: Simulator, pbx
     finish(daemon, simulator)
 
 
+def test_a_deaf_link(daemon: Daemon, simulator: Simulator, pbx: Pbx) -> None:
+    """It answers pings, and brings no event: given up and made anew, and its gap begins with its last event."""
+    many_calls(daemon)
+    at_ms = now_ms()
+    pbx.fault("lose", events=1_000_000)
+    done_ms = now_ms()
+    [gap] = wait_for(lambda: [one for one in gaps(daemon) if one["reason"] == "deaf"][:1] or None, "it is told")
+    assert at_ms - UNREAD_MS <= milliseconds(gap["from"]) <= done_ms + UNREAD_MS
+    assert milliseconds(gap["to"]) - milliseconds(gap["from"]) >= DEAD_AFTER * 1000
+    pbx.fault("lose", events=0)
+    same_calls(daemon, pbx)
+    finish(daemon, simulator)
+
+
 def differences(found: Reconciled) -> dict[str, list[str]]:
     return {"adopted": sorted(found["adopted"]), "corrected": sorted(found["corrected"]), "ended": sorted(found["ended"])}  # fmt: skip  # noqa: E501
 

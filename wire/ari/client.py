@@ -113,6 +113,14 @@ class AriLink:
         else:
             self._feed(session.Stop())
 
+    def give_up(self, detail: str) -> None:
+        """Connect anew: the link lives, but is deaf, as looks at the PBX show. In the loop's thread only.
+
+        Args:
+            detail: how they show it, for people.
+        """
+        self._feed(session.Deaf(detail))
+
     def describe(self) -> Described:
         """The link's state now. In the loop's thread only, once `run` began."""
         return described(self.state, self._loop.time(), now_ms())

@@ -6,6 +6,7 @@ state as it is and is reported (`Unforeseen`). No clock, socket, randomness or l
 (monotonic seconds), so is the luck that jitter needs, and a timer is a command that comes back as an event.
 
     Disconnected ──Start──→ Connecting ──Opened──→ Connected ──Closed, or silent for dead_after──→ BackingOff
+                                │  ↑                   │        or Deaf
                                 │  ↑                   └──NameTaken──→ Replaced
                              Refused └──────Tick──────── BackingOff, Replaced
                                 └──→ BackingOff                                    any ──Stop──→ Stopped
@@ -20,6 +21,9 @@ one huge event over a thin line, is alive. After a third of `dead_after` without
 thirds another, and after `dead_after` the link is dead. Asterisk answers pings but sends none. If our own process was
 stopped (SIGSTOP, a suspended machine), the tick comes late and says nothing about the PBX: it gets one more ping and
 another third before it is judged.
+
+**Deaf.** A link can live and bring no event: Asterisk loses an application whose former WebSocket ends just after the
+new one began. Pings show nothing of it; whoever looks at the PBX sees it (actors.connection). Connecting anew helps.
 
 **Replaced.** ARI gives an application name to whoever connected last; the former owner's socket stays open and silent
 for ever. Taking the name back at once would start a fight in which both lose events, so we wait `replaced_retry`,
@@ -48,6 +52,8 @@ class Down(StrEnum):
     """The connection broke without one: a crash, a network, or a client cut off for reading too slowly."""
     DEAD = "dead"
     """No byte for `dead_after`, pings included."""
+    DEAF = "deaf"
+    """Bytes came, but no event, though looks at the PBX show that channels came or went."""
     REPLACED = "replaced"
     """Another client connected under our application's name."""
     OVERSIZED = "oversized"
@@ -211,6 +217,13 @@ class NameTaken:
 
 
 @dataclass(frozen=True, slots=True)
+class Deaf:
+    """Things happen at the PBX of which the link tells nothing."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The open WebSocket ended."""
 
@@ -228,7 +241,7 @@ class Stop:
     """End for good."""
 
 
-Event = Start | Opened | Refused | Heard | NameTaken | Closed | Tick | Stop
+Event = Start | Opened | Refused | Heard | NameTaken | Deaf | Closed | Tick | Stop
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -364,6 +377,10 @@ def _closed(rules: Rules, state: Connected, event: Closed, now: float, luck: flo
     return _down(rules, state, event.why, event.detail, now, luck)
 
 
+def _deaf(rules: Rules, state: Connected, event: Deaf, now: float, luck: float) -> Result:
+    return _down(rules, state, Down.DEAF, event.detail, now, luck, Close(politely=True))
+
+
 def _down(rules: Rules, state: Connected, why: Down, detail: str, now: float, luck: float, *first: Command) -> Result:
     attempt = 1 if now - state.since >= rules.healthy_after else state.attempt + 1
     takeovers = _remembered(state, now)
@@ -420,6 +437,7 @@ MOVES: dict[tuple[type, type], _Move] = {
     (Connected, Heard): _heard,
     (Connected, Tick): _listen,
     (Connected, NameTaken): _name_taken,
+    (Connected, Deaf): _deaf,
     (Connected, Closed): _closed,
     (Connected, Stop): _stop_connected,
     (BackingOff, Tick): _retry,

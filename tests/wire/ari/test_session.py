@@ -20,6 +20,7 @@ from wire.ari.session import (
     Command,
     Connected,
     Connecting,
+    Deaf,
     Disconnected,
     Down,
     Event,
@@ -104,6 +105,13 @@ def test_a_flapping_link_keeps_backing_off() -> None:
     healthy, _ = step(flapping, Closed(Down.LOST, ""), 130.0)
     assert isinstance(healthy, BackingOff)
     assert healthy.attempt == 1
+
+
+def test_a_deaf_link_is_closed_and_made_anew() -> None:
+    """Politely, since the PBX is there; at once, as after any loss."""
+    state, commands = step(UP, Deaf("why"), 200.0)
+    assert state == BackingOff(200.0, 1, 0, 200.0, Down.DEAF, "why")
+    assert commands == (Close(politely=True), AnnounceDown(Down.DEAF, "why"), SetTimer(200.0))
 
 
 def test_two_pings_before_a_silent_link_is_dead() -> None:
@@ -226,6 +234,7 @@ EVENTS = st.one_of(
     st.sampled_from(Fault).map(lambda fault: Refused(fault, "")),
     st.floats(0, 50).map(Heard),
     st.just(NameTaken()),
+    st.just(Deaf("")),
     st.sampled_from([Down.CLOSED, Down.LOST, Down.BROKEN]).map(lambda why: Closed(why, "")),
     st.just(Tick()),
 )
