@@ -228,7 +228,7 @@ def test_a_deaf_link(daemon: Daemon, simulator: Simulator, pbx: Pbx) -> None:
     pbx.fault("lose", events=1_000_000)
     done_ms = now_ms()
     [gap] = wait_for(lambda: [one for one in gaps(daemon) if one["reason"] == "deaf"][:1] or None, "it is told")
-    assert at_ms - UNREAD_MS <= milliseconds(gap["from"]) <= done_ms + UNREAD_MS
+    assert at_ms - DEAD_AFTER * 1000 <= milliseconds(gap["from"]) <= done_ms + UNREAD_MS
     assert milliseconds(gap["to"]) - milliseconds(gap["from"]) >= DEAD_AFTER * 1000
     pbx.fault("lose", events=0)
     same_calls(daemon, pbx)
