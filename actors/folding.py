@@ -417,7 +417,8 @@ class Folding:
             ledger.forget_times(self._latest_ms)
             complete = ledger.snapshots.complete_ones()
             if len(complete) == KEEP:  # an only one may turn out to be unreadable: then all is folded again
-                ledger.quarantine.forget(complete[-1].position)
+                assert self.position is not None
+                ledger.quarantine.forget(complete[-1].position, self.position)
                 forgotten = self._settled - kept
                 ledger.marks.forget(forgotten)
                 faded = self._standing.faded(aside)

@@ -387,7 +387,7 @@ class Lab:
         if isinstance(switchboard, SwitchboardMachine):
             states = dict(switchboard.calls.states)
             if not self.wrong:
-                self.wrong += switchboard.marks_left()
+                self.wrong += switchboard.left()
         for machine in list(self.machines.values()):
             machine.alive = False
             machine.die()

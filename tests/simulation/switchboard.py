@@ -183,16 +183,20 @@ class SwitchboardMachine(Machine):
         self.outgoing.handle(Unparked(tuple(ids)), self.lab.clock.now)
         self._set_offer_timer()
 
-    def marks_left(self) -> list[str]:
-        """When all is quiet and two more snapshots are stored, nothing is kept of how far calls came that are over."""
+    def left(self) -> list[str]:
+        """When all is quiet and two more snapshots are stored, nothing is kept of how far calls came that are over, nor
+        of what an operator has settled."""
         folding, ledger = self.folding, self.ledger
-        if folding.watch.gap is not None or folding.watch.look is None:
-            return []
         for _ in range(KEEP):
             folding._since_snapshot += 1
             folding.begin_snapshot()
             while folding.snapshot():
                 pass
+        [entries] = ledger._connection.execute("SELECT count(*) FROM quarantine").fetchone()
+        if settled := entries - ledger.quarantine.count():
+            return [f"{settled} settled entries of the quarantine are never forgotten"]
+        if folding.watch.gap is not None or folding.watch.look is None:
+            return []
         kept = {"pbx:" + PBX, *(f"call:{key}" for key in (*ledger.quarantine.calls(), *self.calls.states))}
         return [f"{stream}: how far it came is never forgotten" for stream in sorted(ledger.marks.all().keys() - kept)]
 

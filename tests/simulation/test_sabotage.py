@@ -132,6 +132,16 @@ def test_marks_that_stay_for_ever_are_noticed() -> None:
     assert all("how far it came is never forgotten" in sentence for sentence in wrong)
 
 
+def test_entries_that_stay_for_ever_are_noticed() -> None:
+    """What was redriven before a power cut: it bears the name of a journal that is not written any more."""
+    schedule = [Fault(1, 2_000, "bug", ("call", 1, "mend", 2_000, 0)), Fault(2, 10_000, "power", ("ledger", 0))]
+    told = run(1, schedule)
+    assert told.happened["redrive.ordered"] == 1
+    assert not told.wrong
+    with mock.patch.object(Quarantine, "forget"):
+        assert run(1, schedule).wrong == ("1 settled entries of the quarantine are never forgotten",)
+
+
 def test_a_gap_of_which_the_journal_knows_nothing_is_noticed() -> None:
     """What happened on the PBX while nobody listened must be told, also if no row says that the link was down."""
     blind = run(GOOD, [Fault(1, 6_000, "link-stall", ())])

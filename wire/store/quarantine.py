@@ -5,7 +5,7 @@ for each call that could not take it, while others went on with it. What the cal
 on at which it failed (`part`): by the time of a redrive nobody could tell it again.
 
 A refold asks `keys()` and leaves these out, and asks `settled_at()` what was applied or dropped at the row of an order.
-So an entry that was redriven or dropped stays, though nobody is shown it, until no stored state is older (`forget`).
+So an entry that was redriven or dropped stays, shown to nobody, until nothing can name it any more (`forget`).
 """
 
 import sqlite3
@@ -210,12 +210,22 @@ class Quarantine:
         errors = [error for _attempts, error, waits in found if waits]
         return Progress(len(found), errors[0] if errors else None, max((each[0] for each in found), default=0))
 
-    def forget(self, position: Position) -> None:
-        """No stored state is older than this: nothing up to here is folded again."""
+    def forget(self, oldest: Position, checkpoint: Position) -> None:
+        """Nothing is folded again but what lies between these two: of all else, what was applied or dropped goes.
+
+        Nobody here knows the order of journals. But a journal is folded in one piece: if both are of the same, every
+        other is older, be it there or not. Until then what is of others stays.
+
+        Args:
+            oldest: That of the oldest stored state.
+            checkpoint: Up to here all is done.
+        """
+        alone = oldest.uuid == checkpoint.uuid
         self._connection.execute(
-            f"DELETE FROM quarantine WHERE NOT ({_WAITING}) AND uuid = :uuid AND n <= :n"  # noqa: S608
-            " AND (redriven_n IS NULL OR (redriven_uuid = :uuid AND redriven_n <= :n))",
-            position._asdict(),
+            f"DELETE FROM quarantine WHERE NOT ({_WAITING})"  # noqa: S608
+            " AND CASE uuid WHEN :uuid THEN n <= :n ELSE :alone END"
+            " AND (redriven_n IS NULL OR CASE redriven_uuid WHEN :uuid THEN redriven_n <= :n ELSE :alone END)",
+            {**oldest._asdict(), "alone": alone},
         )
 
     def count(self) -> int:

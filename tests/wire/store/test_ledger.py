@@ -173,7 +173,7 @@ def test_whatever_bytes_are_flipped(ledger: Ledger, path: Path, message: Make, s
     ledger.quarantine.keys("j", 0, 99)
     ledger.needed(0)
     with ledger.transaction():
-        ledger.quarantine.forget(Position("j", 3))
+        ledger.quarantine.forget(Position("j", 3), Position("j", 9))
         ledger.move(Position("j", 50), 60)
     assert ledger.position() == Position("j", 50)
 

@@ -11,6 +11,8 @@ from wire.store.quarantine import Attempt, Progress, Quarantine, Quarantined, Su
 from wire.store.row import Position, Row
 
 ROW = Row(7, 5, "frame", b"\xff{")
+AT = Position("j", 50)
+"""The checkpoint."""
 
 
 def dropped(id: int, n: int) -> Attempt:
@@ -99,13 +101,37 @@ def test_a_refold_knows_what_was_applied_where(quarantine: Quarantine) -> None:
     assert [(each.id, each.row.body) for each in quarantine.settled_at(Position("j", 20))] == [(1, ROW.body)]
     assert [(each.id, each.row.body) for each in quarantine.settled_at(Position("j", 21))] == [(2, b"")]
     assert quarantine.settled_at(Position("i", 20)) == []
-    quarantine.forget(Position("j", 19))
+    quarantine.forget(Position("j", 19), AT)
     assert len(quarantine.settled_at(Position("j", 20))) == 1
-    quarantine.forget(Position("j", 20))
+    quarantine.forget(Position("j", 20), AT)
     assert [quarantine.settled_at(Position("j", n)) for n in (20, 22)] == [[], []]
     assert len(quarantine.settled_at(Position("j", 21))) == 1
-    quarantine.forget(Position("j", 30))
+    quarantine.forget(Position("j", 30), AT)
     assert quarantine.keys("j", 0, 100) == {(3, None): 0, (30, None): 0}
+
+
+def test_what_was_settled_of_older_journals_is_forgotten_with_the_last_state_that_is_older(
+    quarantine: Quarantine,
+) -> None:
+    """Their rows are not folded again once all stored states are of the checkpoint's journal; what waits stays."""
+    quarantine.add([suspect(n, None, "old") for n in (60, 61, 62, 63)], 60)
+    quarantine.settle([Attempt(1, "x", Position("old", 70), None), Attempt(2, "x", Position("j", 20), None)], 80)
+    quarantine.settle([dropped(3, 10)], 90)
+    quarantine.forget(Position("old", 65), AT)
+    assert set(quarantine.keys("old", 0, 100)) == {(n, None) for n in (60, 61, 62, 63)}
+    quarantine.forget(Position("j", 15), AT)
+    assert set(quarantine.keys("old", 0, 100)) == {(61, None), (63, None)}
+    quarantine.forget(Position("j", 20), AT)
+    assert [each.row.n for each in quarantine.listing()] == [63]
+    assert set(quarantine.keys("old", 0, 100)) == {(63, None)}
+
+
+def test_a_journal_that_came_behind_the_oldest_state_keeps_what_was_settled_of_it(quarantine: Quarantine) -> None:
+    """A refold begins in the older one and ends in that."""
+    quarantine.add([suspect(1, None, "new"), suspect(9, None)], 60)
+    quarantine.settle([Attempt(1, "x", Position("new", 2), None), Attempt(2, "x", Position("new", 2), None)], 80)
+    quarantine.forget(Position("j", 9), Position("new", 3))
+    assert len(quarantine.settled_at(Position("new", 2))) == 2
 
 
 def test_what_waits_of_a_call_is_told_as_it_was_at_an_order(quarantine: Quarantine) -> None:
