@@ -189,20 +189,55 @@ def test_a_python_without_venv_is_said_with_the_package(tree: Path, tmp_path: Pa
     assert not (tree / ".venv").exists()
 
 
-def test_a_python_that_is_too_old_is_passed_over(tmp_path: Path, start: Callable[..., Run]) -> None:
-    """An old `python3` is not used when a newer one is there, and said when there is none."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
+@pytest.fixture
+def tools(tree: Path) -> Path:
+    """All that there is on a machine without Python: what the launchers use, and no system's own Python either."""
+    library = tree / "bin" / "environment.sh"
+    text = library.read_text()
+    assert "/usr/bin/python3 python3 " in text
+    folder = tree / "tools"
+    library.write_text(text.replace("/usr/bin/python3 python3 ", "../tools/system-python3 python3 "))
+    folder.mkdir()
     for name in ("sh", "dirname", "readlink", "sha256sum", "cat", "sed", "flock", "mv", "env"):
         found = shutil.which(name)
         assert found is not None
-        (tools / name).symlink_to(found)
-    executable(tools / "python3", "#!/bin/sh\nexit 1\n")
-    run = start(ARIMON_PYTHON="", PATH=str(tools))
-    assert run.returncode == 1
-    assert "Python 3.11 to 3.14 is needed. On Debian 12 or later: apt-get install python3 python3-venv" in run.stderr
-    newer = executable(tools / "python3.12", f'#!/bin/sh\n[ "$2" = venv ] && exit 1\nexec {PYTHON} "$@"\n')
-    assert f"with {newer}" in start(ARIMON_PYTHON="", PATH=str(tools)).stderr
+        (folder / name).symlink_to(found)
+    return folder
+
+
+@pytest.fixture
+def made_with(tree: Path, tools: Path, start: Callable[..., Run]) -> Callable[[], str]:
+    """Start with nothing but these tools, none of whose Pythons makes an environment in fact; what was said."""
+    return lambda: start(cwd=tree / "bin", ARIMON_PYTHON="", PATH=str(tools)).stderr
+
+
+def python(path: Path, *, old: bool = False, bare: bool = False) -> Path:
+    """A Python that makes no environment: too old, without what it takes to make one, or such that it fails."""
+    refuses = "*" if old else "*ensurepip*" if bare else "*-m\\ venv*"
+    return executable(path, f'#!/bin/sh\ncase "$*" in {refuses}) exit 1 ;; esac\nexec {PYTHON} "$@"\n')
+
+
+def test_a_python_that_is_too_old_is_passed_over(tools: Path, made_with: Callable[[], str]) -> None:
+    """An old `python3` is not used when a newer one is there, and said when there is none."""
+    python(tools / "python3", old=True)
+    assert "Python 3.11 to 3.14 is needed. On Debian 12 or later: apt-get install python3 python3-venv" in made_with()
+    newer = python(tools / "python3.12")
+    assert f"with {newer}" in made_with()
+
+
+def test_the_systems_own_python_goes_first(tools: Path, made_with: Callable[[], str]) -> None:
+    """What somebody has put into the PATH may stand where the daemon's user cannot read it."""
+    python(tools / "python3")
+    python(tools / "system-python3")
+    assert "with ../tools/system-python3" in made_with()
+
+
+def test_a_python_without_venv_is_passed_over(tools: Path, made_with: Callable[[], str]) -> None:
+    """Debian's python3 without python3-venv is no reason to stop where another Python can do it."""
+    python(tools / "system-python3", bare=True)
+    assert "../tools/system-python3 cannot make virtual environments" in made_with()
+    other = python(tools / "python3")
+    assert f"with {other}" in made_with()
 
 
 def test_arguments_and_modules_of_the_real_launchers() -> None:
