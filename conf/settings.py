@@ -112,7 +112,8 @@ class Pbx(Section):
     retry: Retry = Retry()
     """Delays between attempts to connect."""
     replaced_retry: Positive = 60.0
-    """Wait after ApplicationReplaced before taking the name back, seconds; doubled each time up to an hour."""
+    """Wait before taking the name back from another client (ApplicationReplaced), seconds; doubled each time up to an
+    hour."""
     trunks: tuple[str, ...] = ()
     """Endpoint patterns (fnmatch on `tech/resource`) that are trunks; empty decides by `trunk_contexts`."""
     trunk_contexts: Regex = "from-trunk|from-pstn|trunk"

@@ -218,13 +218,22 @@ class AriLink:
             self._feed(session.Refused(error.fault, error.detail))
             return
         ear = Ear()
+        asked = False
+
+        async def has_asked(*_: object) -> None:
+            nonlocal asked
+            asked = True
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(has_asked)
         async with aiohttp.ClientSession(
-            connector=_Connector(ear), headers=way_in.headers, timeout=aiohttp.ClientTimeout()
+            connector=_Connector(ear), headers=way_in.headers, timeout=aiohttp.ClientTimeout(), trace_configs=[trace]
         ) as http:
             try:
                 socket = await self._connect(http, way_in)
             except AriError as error:
-                self._feed(session.Refused(error.fault, error.detail))
+                unanswered = asked and error.fault is Fault.TIMEOUT
+                self._feed(session.Refused(error.fault, error.detail, unanswered))
                 return
             self._socket = socket
             self._ear = ear

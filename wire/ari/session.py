@@ -29,6 +29,11 @@ new one began. Pings show nothing of it; whoever looks at the PBX sees it (actor
 for ever. Taking the name back at once would start a fight in which both lose events, so we wait `replaced_retry`,
 twice as long after each time, up to an hour; only an hour of unbroken possession makes us forget. (Less would let two
 programs with this same policy take turns for ever.)
+
+**Answered late.** A PBX that was halted takes up what waits at its door when it goes on: attempts of ours too that had
+asked and were given up, and of which nobody reads any more. Each may take the name from the link that we have by then.
+So that many replacements are a loss like any other, within `LATE_SECONDS` after a link came up; only the next one says
+that somebody else is there.
 """
 
 from collections.abc import Callable
@@ -41,6 +46,13 @@ from wire.backoff import Backoff
 
 REPLACED_CEILING = 3600.0
 """Longest wait after ApplicationReplaced, and the possession after which the count starts again, seconds."""
+
+LATE_SECONDS = 60.0
+"""For so long after a link-up the name may be taken by an attempt of ours that was given up before, seconds. A PBX that
+answers at all answers what waits within moments, but what the network lost may be sent again only a minute later."""
+
+LATE_MOST = 10
+"""Most attempts that may be answered late: Asterisk lets no more connections wait."""
 
 
 class Down(StrEnum):
@@ -55,7 +67,7 @@ class Down(StrEnum):
     DEAF = "deaf"
     """Bytes came, but no event, though looks at the PBX show that channels came or went."""
     REPLACED = "replaced"
-    """Another client connected under our application's name."""
+    """Our application's name went to another connection: another client's, or one of ours that was given up."""
     OVERSIZED = "oversized"
     """A message larger than `max_frame_bytes`."""
     BROKEN = "broken"
@@ -79,6 +91,19 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """Attempts of ours that were given up unanswered, and may be answered yet."""
+
+    count: int = 0
+    until: float | None = None
+    """When it is too late for that; None: no link was up since."""
+
+    def at(self, now: float) -> "Late":
+        """Those of which that is true now."""
+        return self if self.until is None or now < self.until else Late()
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnected:
     """Not started."""
 
@@ -93,6 +118,7 @@ class Connecting:
     """Retries since the link was last healthy; 0 is the very first try."""
     takeovers: int
     """Times that the name was taken since it was last ours for an hour."""
+    late: Late = Late()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +133,7 @@ class Connected:
     """Pings sent since then."""
     due: float
     """When the next tick was asked for."""
+    late: Late = Late()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +146,7 @@ class BackingOff:
     until: float
     why: Fault | Down
     detail: str
+    late: Late = Late()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +229,8 @@ class Refused:
 
     fault: Fault
     detail: str
+    unanswered: bool = False
+    """It was given up after it had asked: the PBX may answer it yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +361,10 @@ def _start(rules: Rules, state: Disconnected, event: Start, now: float, luck: fl
 
 def _opened(rules: Rules, state: Connecting, event: Opened, now: float, luck: float) -> Result:
     due = now + rules.dead_after / 3
-    up = Connected(now, state.attempt, state.takeovers, heard=now, pings=0, due=due)
+    late = state.late
+    if late.count and late.until is None:
+        late = Late(late.count, now + LATE_SECONDS)
+    up = Connected(now, state.attempt, state.takeovers, heard=now, pings=0, due=due, late=late)
     return up, (AnnounceUp(), SetTimer(due))
 
 
@@ -343,11 +376,14 @@ def _refused(rules: Rules, state: Connecting, event: Refused, now: float, luck: 
     else:
         delay = rules.backoff.delay(attempt, lambda: luck)
     until = now + delay
-    return BackingOff(now, attempt, state.takeovers, until, event.fault, event.detail), (SetTimer(until),)
+    late = state.late.at(now)
+    if event.unanswered:
+        late = Late(min(late.count + 1, LATE_MOST))
+    return BackingOff(now, attempt, state.takeovers, until, event.fault, event.detail, late), (SetTimer(until),)
 
 
 def _retry(rules: Rules, state: BackingOff, event: Tick, now: float, luck: float) -> Result:
-    return Connecting(now, state.attempt, state.takeovers), (Open(),)
+    return Connecting(now, state.attempt, state.takeovers, state.late), (Open(),)
 
 
 def _take_back(rules: Rules, state: Replaced, event: Tick, now: float, luck: float) -> Result:
@@ -386,12 +422,20 @@ def _down(rules: Rules, state: Connected, why: Down, detail: str, now: float, lu
     takeovers = _remembered(state, now)
     until = now + rules.backoff.delay(attempt, lambda: luck)
     return (
-        BackingOff(now, attempt, takeovers, until, why, detail),
+        BackingOff(now, attempt, takeovers, until, why, detail, state.late.at(now)),
         (*first, AnnounceDown(why, detail), SetTimer(until)),
     )
 
 
 def _name_taken(rules: Rules, state: Connected, event: NameTaken, now: float, luck: float) -> Result:
+    late = state.late.at(now)
+    if late.count:
+        detail = (
+            "this PBX gave our application's name to another connection: as it seems to an attempt of ours that was "
+            "given up, and that it has answered late; connecting anew"
+        )
+        explained = replace(state, late=replace(late, count=late.count - 1))
+        return _down(rules, explained, Down.REPLACED, detail, now, luck, Close(politely=True))
     takeovers = _remembered(state, now) + 1
     wait = min(rules.replaced_retry * 2.0 ** min(takeovers - 1, 60), max(REPLACED_CEILING, rules.replaced_retry))
     until = now + wait

@@ -13,7 +13,7 @@ from aiohttp import web
 from structlog.testing import LogCapture
 
 from conf.settings import Pbx
-from tests.wire.ari.fakes import LIMIT, Certificates, Facts, FakePbx, Proxy, Watched, listen
+from tests.wire.ari.fakes import LIMIT, Certificates, Doorway, Facts, FakePbx, Proxy, Watched, listen
 from wire.ari import client
 from wire.ari.client import AriLink
 from wire.ari.session import Described, Down
@@ -97,6 +97,22 @@ async def proxy(facts: Facts) -> AsyncIterator[Callable[[int], Awaitable[Proxy]]
 
     async def start(target: int) -> Proxy:
         one = Proxy(target, facts)
+        started.append((one, await one.start()))
+        return one
+
+    yield start
+    for one, server in started:
+        server.close()
+        await one.stop()
+        await server.wait_closed()
+
+
+@pytest.fixture
+async def doorway(facts: Facts) -> AsyncIterator[Callable[[int], Awaitable[Doorway]]]:
+    started: list[tuple[Doorway, asyncio.Server]] = []
+
+    async def start(target: int) -> Doorway:
+        one = Doorway(target, facts)
         started.append((one, await one.start()))
         return one
 

@@ -147,11 +147,11 @@ class Proxy:
         self._writers: list[asyncio.StreamWriter] = []
 
     async def start(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        server = await asyncio.start_server(self.join, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         return server
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target)
         self._writers += [writer, there_writer]
         for one, other in ((reader, there_writer), (there_reader, writer)):
@@ -175,6 +175,47 @@ class Proxy:
         for pump in list(self._pumps):
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+class Doorway:
+    """A TCP proxy before a PBX that is halted: while `halted`, who knocks waits, though the client goes meanwhile."""
+
+    def __init__(self, target: int, facts: Facts) -> None:
+        self.target = target
+        self.facts = facts
+        self.port = 0
+        self.halted = True
+        self.waiting: list[bytes] = []
+        """What clients that are gone have asked, oldest first."""
+        self._proxy = Proxy(target, facts)
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def start(self) -> asyncio.Server:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.halted:
+            await self._proxy.join(reader, writer)
+            return
+        asked = await reader.read()
+        writer.close()
+        self.waiting.append(asked)
+        self.facts.changed()
+
+    async def ask(self, request: bytes) -> None:
+        """The PBX is asked this by a client that never reads the answer, and stays connected."""
+        _reader, writer = await asyncio.open_connection("127.0.0.1", self.target)
+        self._writers.append(writer)
+        writer.write(request)
+
+    async def stop(self) -> None:
+        await self._proxy.stop()
         for writer in self._writers:
             writer.close()
             with contextlib.suppress(ConnectionError):

@@ -13,11 +13,23 @@ import pytest
 from aiohttp import web
 
 from conf.settings import Pbx, Retry
-from tests.wire.ari.fakes import LIMIT, PASSWORD, Certificates, Facts, FakePbx, Proxy, Watched, listen, settings
+from tests.wire.ari.fakes import (
+    LIMIT,
+    PASSWORD,
+    Certificates,
+    Doorway,
+    Facts,
+    FakePbx,
+    Proxy,
+    Watched,
+    listen,
+    settings,
+)
 from wire import host_clock
 from wire.ari import client
 from wire.ari.client import AriLink
-from wire.ari.session import Down
+from wire.ari.session import BackingOff, Connecting, Down, Late
+from wire.simulator import Simulator
 
 Serve = Callable[..., Awaitable[FakePbx]]
 Watch = Callable[[Pbx], Watched]
@@ -186,6 +198,39 @@ async def test_replaced_takes_the_name_back_in_the_end(serve: Serve, watch: Watc
     await watched.up(2)
 
 
+async def taken(watched: Watched, times: int) -> None:
+    """Wait until the name was taken so often, and the link is up again, or left alone."""
+    await watched.until(lambda me: len(me.of("down")) == times)
+    await watched.until(lambda me: "replaced" in states(me) or len(me.of("up")) > times)
+
+
+async def test_a_late_answer_to_an_attempt_of_ours_is_no_other_client(
+    facts: Facts, watch: Watch, doorway: Callable[[int], Awaitable[Doorway]], logs: Logs
+) -> None:
+    """A PBX that was halted gives our name to an attempt that was given up: connected anew, once for each of these.
+
+    Who takes the name after that is another client, and left alone.
+    """
+    async with Simulator(password=PASSWORD) as sim:
+        door = await doorway(sim.pbxs[0].port)
+        watched = watch(settings(door.port, app="arimon", connect_timeout=0.5, replaced_retry=3600.0))
+        await facts.until(lambda: len(door.waiting) == 2)
+        door.halted = False
+        await watched.up()
+        request = door.waiting[0]
+        downs = 0
+        while "replaced" not in states(watched):
+            await door.ask(door.waiting.pop(0) if door.waiting else request)
+            downs += 1
+            await taken(watched, downs)
+        given_up = [what[1] for what in watched.of("state") if what[1].why == "timeout"]
+        assert downs == len(given_up) + 1
+        told = watched.of("down")
+        assert {what[1] for what in told} == {Down.REPLACED}
+        assert ["another client" in what[2] for what in told] == [False] * len(given_up) + [True]
+        assert [entry["event"] for entry in logs].count("ari.link.replaced") == 1
+
+
 async def test_only_the_event_itself_means_replaced(serve: Serve, watch: Watch) -> None:
     """A variable with these words, broken JSON around them, another application: nothing happens."""
     frames = [
@@ -341,6 +386,24 @@ async def test_a_pbx_that_accepts_and_says_nothing_times_out(watch: Watch) -> No
         await watched.until(lambda me: states(me).count("backing_off") >= 2)
         shown = next(what[1] for what in watched.of("state") if what[1].name == "backing_off")
         assert shown.why == "timeout"
+
+
+async def test_who_has_asked_nothing_is_answered_by_nobody(watch: Watch) -> None:
+    """An attempt that is given up before its request was written does not explain why the name is taken later."""
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    async with server:
+        url = f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}/ari"
+        watched = watch(settings(0, url=url, verify_tls=False, connect_timeout=0.1))
+        await watched.until(lambda me: states(me).count("backing_off") >= 2)
+        assert {what[1].why for what in watched.of("state")} == {"", "timeout"}
+        state = watched.link.state
+        assert isinstance(state, BackingOff | Connecting)
+        assert state.late == Late()
 
 
 async def test_tls_with_the_right_ca(serve: Serve, watch: Watch, certificates: Callable[[str], Certificates]) -> None:

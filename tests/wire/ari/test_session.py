@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from wire.ari.errors import NEEDS_OPERATOR, Fault
 from wire.ari.session import (
+    LATE_MOST,
+    LATE_SECONDS,
     MOVES,
     REPLACED_CEILING,
     AnnounceDown,
@@ -25,6 +27,7 @@ from wire.ari.session import (
     Down,
     Event,
     Heard,
+    Late,
     NameTaken,
     Open,
     Opened,
@@ -183,6 +186,80 @@ def test_an_hour_of_possession_forgets_the_takeovers() -> None:
     assert late.takeovers == 1
 
 
+def unanswered(times: int) -> State:
+    """A link that is up at 100.0 after so many attempts were given up unanswered."""
+    state: State = Connecting(0.0, 0, 0)
+    for _ in range(times):
+        state, _ = step(state, Refused(Fault.TIMEOUT, "no answer", unanswered=True), 90.0)
+        state, _ = step(state, Tick(), 95.0)
+    state, _ = step(state, Opened(), 100.0)
+    return state
+
+
+def test_a_late_answer_to_an_attempt_of_ours_is_a_loss_like_any_other() -> None:
+    """The name went to the attempt that was given up: closed, said truthfully, and made anew as after any loss."""
+    state = unanswered(1)
+    assert isinstance(state, Connected)
+    assert state.late == Late(1, 100.0 + LATE_SECONDS)
+    lost, (close, down, timer) = step(state, NameTaken(), 101.0, luck=0.5)
+    assert isinstance(lost, BackingOff)
+    assert (lost.attempt, lost.takeovers, lost.why) == (2, 0, Down.REPLACED)
+    assert (lost.until, lost.late.count) == (101.25, 0)
+    assert close == Close(politely=True)
+    assert down == AnnounceDown(Down.REPLACED, lost.detail)
+    assert "answered late" in lost.detail
+    assert "another client" not in lost.detail
+    assert timer == SetTimer(101.25)
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_each_attempt_explains_one_replacement(times: int) -> None:
+    """The next one says that another client is there, which is left alone."""
+    state = unanswered(times)
+    for _ in range(times):
+        state, _ = step(state, NameTaken(), 101.0)
+        assert isinstance(state, BackingOff)
+        state, _ = step(state, Tick(), 101.0)
+        state, _ = step(state, Opened(), 101.0)
+    state, (_, down, timer) = step(state, NameTaken(), 102.0)
+    assert state == Replaced(102.0, 1, 162.0)
+    assert timer == SetTimer(162.0)
+    assert isinstance(down, AnnounceDown)
+    assert "another client" in down.detail
+
+
+def test_an_attempt_explains_nothing_later_than_its_answer_may_come() -> None:
+    """That time begins with the first link after it, however long it waited for one, and not again with the next."""
+    up = unanswered(2)
+    soon, _ = step(up, NameTaken(), 100.0 + LATE_SECONDS - 1)
+    assert isinstance(soon, BackingOff)
+    late, _ = step(up, NameTaken(), 100.0 + LATE_SECONDS)
+    assert isinstance(late, Replaced)
+    again: State = up
+    for event in (Closed(Down.LOST, ""), Tick(), Opened()):
+        again, _ = step(again, event, 150.0)
+    assert isinstance(again, Connected)
+    assert again.late == Late(2, 100.0 + LATE_SECONDS)
+    late, _ = step(again, NameTaken(), 100.0 + LATE_SECONDS)
+    assert isinstance(late, Replaced)
+
+
+def test_only_so_many_attempts_may_be_answered_late_as_the_pbx_lets_wait() -> None:
+    """Days of unanswered attempts are no reason to fight with another client for days."""
+    state = unanswered(3 * LATE_MOST)
+    assert isinstance(state, Connected)
+    assert state.late.count == LATE_MOST
+
+
+def test_only_an_attempt_that_had_asked_may_be_answered_late() -> None:
+    """A refusal is an answer, and who was never asked answers nothing."""
+    state: State = Connecting(0.0, 0, 0)
+    for fault in Fault:
+        state, _ = step(Connecting(0.0, 0, 0), Refused(fault, ""), 1.0)
+        assert isinstance(state, BackingOff)
+        assert state.late == Late()
+
+
 @pytest.mark.parametrize(
     ("state", "commands"),
     [
@@ -231,7 +308,7 @@ def test_described_speaks_wall_clock() -> None:
 
 EVENTS = st.one_of(
     st.just(Opened()),
-    st.sampled_from(Fault).map(lambda fault: Refused(fault, "")),
+    st.builds(Refused, st.sampled_from(Fault), st.just(""), st.booleans()),
     st.floats(0, 50).map(Heard),
     st.just(NameTaken()),
     st.just(Deaf("")),
