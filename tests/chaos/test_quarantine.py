@@ -1,5 +1,6 @@
 """A bug sets rows aside, is mended, and they are redriven, as an operator does it, under load."""
 
+import contextlib
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from actors.call.state import Call
 from conf.settings import Settings
 from tests.daemon import Daemon, Simulator, assert_complete, load, wait_for
 from tests.spine.tools import fault
-from wire.control.api import NotFound, QuarantineRow, Refused
+from wire.control.api import ControlError, NotFound, QuarantineRow, Refused
 
 TRAFFIC = load(rate=200, lanes=8)
 
@@ -41,11 +42,18 @@ def daemon(tmp_path: Path, simulator: Simulator, poison: Path) -> Iterator[Daemo
 
 
 def kill_switchboard(daemon: Daemon) -> None:
-    """SIGKILL, and wait for its successor."""
+    """SIGKILL, and wait until its successor answers: that it runs is told to Supervisor before Monitor knows it."""
     before = daemon.wait_whole()["pbx/pbx1/switchboard"]
     assert before["pid"] is not None
     os.kill(before["pid"], signal.SIGKILL)
     wait_for(lambda: daemon.wait_whole()["pbx/pbx1/switchboard"]["restarts"] > before["restarts"], "its successor")
+
+    def answers() -> bool:
+        with contextlib.suppress(ControlError):
+            return bool(daemon.client.statistics("pbx/pbx1/switchboard"))
+        return False
+
+    wait_for(answers, "its successor answers")
 
 
 def replayed(daemon: Daemon, failed: set[int], monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
