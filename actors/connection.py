@@ -38,7 +38,7 @@ from wire.ari.session import Described, Down
 from wire.host_clock import HostClock, boot_id, now_ms
 from wire.metrics import names
 from wire.store.bell import Bell
-from wire.store.errors import StoreDamaged, StoreUnusable
+from wire.store.errors import StoreError
 from wire.store.journal import JournalReader, JournalWriter
 from wire.store.row import Kind, Position
 
@@ -288,7 +288,7 @@ def last_heard_ms(directory: Path, dead_after: float) -> int | None:
     try:
         last = reader.last()
         read = None if last is None else reader.read(last._replace(n=last.n - 1), 1, 1)
-    except (StoreDamaged, StoreUnusable):
+    except StoreError:
         return None  # the writer will say so, louder
     finally:
         reader.close()

@@ -40,9 +40,9 @@ BUSY_TIMEOUT_MS = 5_000
 CHECKPOINT_PAGES = 16_000
 WAL_LIMIT_BYTES = CHECKPOINT_PAGES * 4096
 SUFFIXES = ("", "-wal", "-shm")
-_NEWER = 100
-"""Steps that a newer arimon may have more than this one: a version beyond is none."""
 _OBJECTS = "SELECT name, sql FROM sqlite_schema ORDER BY name"
+_REPEAT = "CREATE VIEW version AS SELECT {} AS version"
+"""Says the version a second time: one byte changed in the file's head would else make it a newer arimon's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ class Schema:
     A step is never edited once a file was made with it, not even its comments: SQLite keeps the text, and a file whose
     text is another counts as damaged.
     """
+    repeats_since: int = 1
+    """From this version on a file says its version a second time, as the text of a view."""
     check: Literal["quick_check", "integrity_check"] = "quick_check"
     """How SQLite looks at a file's structure; only the second finds an index that its table does not fit."""
     damage: Callable[[sqlite3.Connection], str | None] | None = None
@@ -209,15 +211,16 @@ def open_sound(
         teach(connection)
         version, application, tables = _head(connection, path)
         if (tables and application != schema.application_id) or (application not in (0, schema.application_id)):
-            if _has_objects(connection, schema, version):
+            if _is_ours(connection, schema):
                 raise StoreDamaged(path, f"its application_id is another ({application})")
             raise StoreForeign(path, f"is not a {schema.name} of arimon (application_id {application}); move it away")
-        if tables and not 0 < version <= len(schema.steps) + _NEWER:
-            raise StoreDamaged(path, f"its schema's version is garbled ({version})")
-        if version > len(schema.steps):
-            raise StoreForeign(
-                path, f"was written by a newer arimon (schema {version}, this one knows {len(schema.steps)}); upgrade"
-            )
+        if version or tables:
+            if _is_newer(connection, schema, version):
+                raise _newer(path, schema, version)
+            if not 0 < version <= len(schema.steps):
+                raise StoreDamaged(path, f"its schema's version is garbled ({version})")
+            if connection.execute(_OBJECTS).fetchall() != _objects(schema, version):
+                raise StoreDamaged(path, "its schema is another")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
@@ -229,7 +232,7 @@ def open_sound(
                 raise StoreDamaged(path, "; ".join(findings))
         if version < len(schema.steps):
             _migrate(connection, schema, version)
-        if check and tables and (found := _damage(connection, schema)) is not None:
+        if check and tables and schema.damage is not None and (found := schema.damage(connection)) is not None:
             raise StoreDamaged(path, found)
     except (sqlite3.Error, OSError, StoreError, UnicodeDecodeError) as error:
         if connection is not None:
@@ -263,15 +266,21 @@ def _head(connection: sqlite3.Connection, path: Path) -> tuple[int, int, int]:
         raise
 
 
-def _has_objects(connection: sqlite3.Connection, schema: Schema, version: int) -> bool:
-    """Whether tables and indexes are as that version had them: a column's name is as easily damaged as its content."""
-    return connection.execute(_OBJECTS).fetchall() == _objects(schema, version)
+def _is_ours(connection: sqlite3.Connection, schema: Schema) -> bool:
+    """Whether tables and indexes are as some version has them: a column's name is as easily damaged as its content."""
+    found = connection.execute(_OBJECTS).fetchall()
+    return any(found == _objects(schema, version) for version in range(len(schema.steps), 0, -1))
 
 
-def _damage(connection: sqlite3.Connection, schema: Schema) -> str | None:
-    if not _has_objects(connection, schema, len(schema.steps)):
-        return "its schema is another"
-    return schema.damage(connection) if schema.damage is not None else None
+def _is_newer(connection: sqlite3.Connection, schema: Schema, version: int) -> bool:
+    """Whether a file is of a version to come, and says so twice."""
+    found = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'version'").fetchall()
+    return version > len(schema.steps) and found == [(_REPEAT.format(version),)]
+
+
+def _newer(path: Path, schema: Schema, version: int) -> StoreForeign:
+    knows = len(schema.steps)
+    return StoreForeign(path, f"was written by a newer arimon (schema {version}, this one knows {knows}); upgrade")
 
 
 @functools.cache
@@ -280,6 +289,8 @@ def _objects(schema: Schema, version: int) -> list[tuple[str, str]]:
     with contextlib.closing(sqlite3.connect("file:objects?mode=memory", uri=True)) as connection:
         for step in schema.steps[:version]:
             connection.executescript(step)
+        if version >= schema.repeats_since:
+            connection.execute(_REPEAT.format(version))
         return connection.execute(_OBJECTS).fetchall()
 
 
@@ -295,6 +306,9 @@ def _migrate(connection: sqlite3.Connection, schema: Schema, version: int) -> No
         for step in schema.steps[version:]:
             for statement in _statements(step):
                 connection.execute(statement)
+        if len(schema.steps) >= schema.repeats_since:
+            connection.execute("DROP VIEW IF EXISTS version")
+            connection.execute(_REPEAT.format(len(schema.steps)))
         connection.execute(f"PRAGMA application_id={schema.application_id}")
         connection.execute(f"PRAGMA user_version={len(schema.steps)}")
 
@@ -345,6 +359,7 @@ def open_reader(path: Path, schema: Schema | None = None) -> sqlite3.Connection:
     Raises:
         StoreUnusable: it does not exist or cannot be read.
         StoreDamaged: it is no database, or not that one.
+        StoreForeign: it is of a newer arimon.
     """
     connection = None
     try:
@@ -357,12 +372,15 @@ def open_reader(path: Path, schema: Schema | None = None) -> sqlite3.Connection:
         )
         connection.execute("PRAGMA query_only=1")
         version, _, tables = _head(connection, path)
-        if schema is not None and (not tables or not _has_objects(connection, schema, version)):
+        # Whatever it says its version is: what is in it can be read.
+        if schema is not None and not _is_ours(connection, schema):
+            if _is_newer(connection, schema, version):
+                raise _newer(path, schema, version)
             raise StoreDamaged(path, "its schema is another" if tables else "is empty")
-    except (sqlite3.Error, UnicodeDecodeError, StoreDamaged) as error:
+    except (sqlite3.Error, UnicodeDecodeError, StoreError) as error:
         if connection is not None:
             connection.close()
-        if isinstance(error, StoreDamaged):
+        if isinstance(error, StoreError):
             raise
         known = classify(path, error)
         if known is None:

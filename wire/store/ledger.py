@@ -93,7 +93,9 @@ SCHEMA = Schema(
         marks.CRC_STEP,
         quarantine.CRC_STEP,
         snapshots.CRC_STEP,
+        "-- Since here the version is said twice.",
     ),
+    repeats_since=12,
     check="integrity_check",
     damage=_damage,
 )

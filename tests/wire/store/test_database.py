@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ TWO = Schema(
     0x1234,
     (*ONE.steps, "ALTER TABLE thing ADD COLUMN more TEXT; INSERT INTO thing VALUES (7, 'a;b', '')"),
 )
+
+MARKS = (*range(60, 64), *range(68, 72))
+"""Bytes of a file's head that SQLite leaves to us: the version and the application_id."""
 
 LOCKER = """
 import sys
@@ -101,6 +105,36 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path, schema: Schema) -> None:
     with pytest.raises(StoreForeign, match=r"upgrade|move it away"):
         open_writer(path, schema)
     assert [each.name for each in tmp_path.iterdir()] == ["store.db"]
+
+
+@pytest.mark.parametrize("repeats_since", [1, 2, 3])
+def test_a_changed_version_is_damage(tmp_path: Path, repeats_since: int) -> None:
+    """Whatever it says, and so is another application_id: no newer arimon's, nor another program's; readers read it."""
+    path = tmp_path / "store.db"
+    schema = replace(TWO, repeats_since=repeats_since)
+    open_writer(path, schema).connection.close()
+    good = path.read_bytes()
+    changes = [(at, 1 << bit) for at in MARKS for bit in range(8)]
+    for at, change in [*changes, (63, 3), (63, 5), (63, 6), (63, 7)]:
+        path.write_bytes(good[:at] + bytes([good[at] ^ change]) + good[at + 1 :])
+        with pytest.raises(StoreDamaged, match=r"version|schema|application_id"):
+            open_sound(path, schema)
+        open_reader(path, schema).close()
+
+
+def test_a_newer_version_says_so_twice(tmp_path: Path) -> None:
+    """A file of which only one of both is changed is damaged."""
+    path = tmp_path / "store.db"
+    open_writer(path, TWO).connection.close()
+    good = path.read_bytes()
+    for open_it in (open_sound, open_reader):
+        path.write_bytes(good)
+        with pytest.raises(StoreForeign, match="schema 2, this one knows 1"):
+            open_it(path, ONE)
+        assert good.count(b"SELECT 2 AS") == 1
+        path.write_bytes(good.replace(b"SELECT 2 AS", b"SELECT 3 AS"))
+        with pytest.raises(StoreDamaged):
+            open_it(path, ONE)
 
 
 def damage_middle(path: Path) -> None:

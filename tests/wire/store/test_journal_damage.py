@@ -13,11 +13,12 @@ import orjson
 import pytest
 
 from tests.truth import recordings
-from wire.store.errors import StoreDamaged
+from wire.store.errors import StoreDamaged, StoreForeign
 from wire.store.row import Kind, Position, Row
+from wire.store.segment import SCHEMA
 
 if TYPE_CHECKING:
-    from tests.wire.store.conftest import Harness
+    from tests.wire.store.conftest import Eventually, Harness
 
 PAGE = 4096
 RECORDED = [*recordings.rows("07_dtmf_during_call"), *recordings.rows("01_inbound_answered_caller_hangup")] * 2
@@ -174,6 +175,7 @@ def test_rows_of_an_older_version_are_read(journal: "Harness") -> None:
     for path in journal.segments():
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.executemany("UPDATE row SET crc = ? WHERE n = ?", older)
+            connection.execute("DROP VIEW version")
             connection.execute("PRAGMA user_version = 1")
     assert [row for _, row in journal.rows()] == ROWS
     writer = journal.writer(clock=lambda: ROWS[-1].at_ms)
@@ -183,6 +185,43 @@ def test_rows_of_an_older_version_are_read(journal: "Harness") -> None:
     rows = [row for _, row in journal.rows()]
     assert [row.n for row in rows if row.kind == Kind.LOST] == [30]
     assert (rows[-1].n, rows[-1].body) == (len(ROWS) + 1, NEW)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 4, 7, 131, -1])
+@pytest.mark.parametrize("since", ["", "DROP VIEW version"])
+def test_another_version_number_is_damage(journal: "Harness", version: int, since: str) -> None:
+    """Not a newer arimon, in files of older ones neither: all rows are read, the next writer sets the segment aside."""
+    write(journal)
+    for segment in range(len(journal.segments())):
+        execute(journal, segment, f"PRAGMA user_version = {version}")
+        if since:
+            execute(journal, segment, since)
+    assert [row for _, row in journal.rows()] == ROWS
+    writer = journal.writer(clock=lambda: ROWS[-1].at_ms + 9)
+    writer.append(Kind.FRAME, ROWS[-1].at_ms + 9, NEW)
+    assert writer.close()
+    rows = [row for _, row in journal.rows()]
+    check(rows)
+    assert rows[-1].body == NEW
+    is_older = since and version in (1, 2)  # these say no more than that
+    assert len(writer.health().set_aside) == (0 if is_older else 1)
+
+
+def test_a_newer_version_is_left_to_a_newer_arimon(journal: "Harness", eventually: "Eventually") -> None:
+    """Neither is the segment set aside, nor are its rows told as lost, and nothing is written."""
+    write(journal)
+    last = len(SCHEMA.steps) + 1
+    for statement in ("DROP VIEW version", f"CREATE VIEW version AS SELECT {last} AS version"):
+        execute(journal, -1, statement)
+    execute(journal, -1, f"PRAGMA user_version = {last}")
+    before = journal.segments()
+    with pytest.raises(StoreForeign, match=f"newer arimon .schema {last}, .* upgrade"):
+        journal.rows()
+    writer = journal.writer()
+    eventually(lambda: writer.health().state == "failed")
+    assert "newer arimon" in str(writer.health().reason)
+    writer.close()
+    assert journal.segments() == before
 
 
 def test_a_damaged_last_row_begins_a_new_journal(journal: "Harness") -> None:
