@@ -8,6 +8,7 @@ from tests.simulation.disk import Disk
 from wire.store.errors import StoreDamaged, StoreUnusable
 from wire.store.journal import Batch, JournalReader, JournalWriter
 from wire.store.row import Position
+from wire.store.segment import mark
 
 
 class DrivenJournal(JournalWriter):
@@ -51,7 +52,7 @@ class DrivenJournal(JournalWriter):
         if self.drive():
             assert self._connection is not None
             with contextlib.suppress(sqlite3.Error):  # as the product's thread
-                self._mark(self._connection, clean=True)
+                mark(self._connection, self._boot_id, self._settings.synchronous, clean=True)
         self.die()
 
 

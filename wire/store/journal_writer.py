@@ -37,7 +37,7 @@ from wire.host_clock import now_ms
 from wire.store.database import WriterLock, disk_size, move_aside, open_sound, remove, transaction, translated
 from wire.store.errors import StoreDamaged, StoreError, StoreUnusable
 from wire.store.row import Kind, Position
-from wire.store.segment import COLUMNS, SCHEMA, Segment, checksum, index_of, is_sound, list_segments, segment_path
+from wire.store.segment import SCHEMA, Segment, end, index_of, insert, list_segments, mark, segment_path
 
 BATCH_ROWS = 4096  # about 4 MB: bounds the time that the first row of a batch waits for the last
 BATCH_BYTES = 8 * 1024 * 1024
@@ -291,7 +291,7 @@ class JournalWriter:
                 break
         assert self._connection is not None
         with contextlib.suppress(sqlite3.Error):  # if the disk refuses just now, the next start trusts the file less
-            self._mark(self._connection, clean=True)
+            mark(self._connection, self._boot_id, self._settings.synchronous, clean=True)
         with self._changed:
             self._enter("closed")
 
@@ -377,10 +377,10 @@ class JournalWriter:
                 boot_id, clean, synchronous = connection.execute(
                     "SELECT boot_id, clean, synchronous FROM origin"
                 ).fetchone()
-                n, at_ms, damaged = _end(connection, last)
+                n, at_ms, damaged = end(connection, last)
                 trusted = not damaged and (clean or boot_id == self._boot_id)
                 if trusted:
-                    self._mark(connection, clean=False)
+                    mark(connection, self._boot_id, self._settings.synchronous, clean=False)
         except BaseException:  # whatever it was, it goes on; the file must not stay open behind it
             connection.close()
             raise
@@ -465,7 +465,7 @@ class JournalWriter:
         assert self._connection is not None
         self._in_doubt = True
         with translated(self._segment.path), transaction(self._connection):
-            _insert(self._connection, first, rows)
+            insert(self._connection, first, rows)
         self._in_doubt = False
         self._segment_bytes += size + 32 * len(rows)
         self._committed(rows, first + len(rows) - 1)
@@ -508,50 +508,6 @@ class JournalWriter:
             total -= disk_size(segment.path)
             with translated(segment.path):
                 remove(segment.path)
-
-    def _mark(self, connection: sqlite3.Connection, *, clean: bool) -> None:
-        # Synced in full whatever the policy: a mark that a power cut takes back would vouch for rows that it took too.
-        connection.execute("PRAGMA synchronous=full")
-        with transaction(connection):
-            connection.execute(
-                "UPDATE origin SET boot_id = ?, clean = ?, synchronous = ?",
-                (self._boot_id, clean, self._settings.synchronous),
-            )
-        connection.execute(f"PRAGMA synchronous={self._settings.synchronous}")
-
-
-def _end(connection: sqlite3.Connection, segment: Segment) -> tuple[int, int, bool]:
-    """n of the last sound row and when we had it; and whether damaged ones follow, whose numbers nobody knows."""
-    damaged = False
-    with contextlib.closing(connection.execute(f"SELECT {COLUMNS} FROM row ORDER BY n DESC")) as rows:  # noqa: S608
-        for n, at_ms, *rest in rows:
-            if is_sound(n, at_ms, *rest):
-                return n, at_ms, damaged
-            damaged = True
-    return segment.first_n - 1, segment.begun_ms, damaged
-
-
-_INSERTS = {
-    size: "INSERT INTO row (n, at_ms, kind, body, crc) VALUES " + ", ".join(["(?, ?, ?, ?, ?)"] * size)  # noqa: S608
-    for size in (128, 64, 32, 16, 8, 4, 2, 1)
-}
-
-
-def _insert(connection: sqlite3.Connection, n: int, rows: list[_Waiting]) -> None:
-    """Insert the rows as n, n + 1, …, many to a statement.
-
-    Why not executemany: it gives up the GIL at every row, and gets it back from a busy loop thread only after the
-    interpreter's switch interval of 5 ms. Rows by the statement pay that once for many.
-    """
-    at = 0
-    for size, statement in _INSERTS.items():
-        while len(rows) - at >= size:
-            values: list[object] = []
-            for kind, at_ms, body in rows[at : at + size]:
-                values += (n, at_ms, kind, body, checksum(n, at_ms, kind, body))
-                n += 1
-            connection.execute(statement, values)
-            at += size
 
 
 def _lost(from_ms: int, to_ms: int, reason: str, rows: int | None) -> _Waiting:
