@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from actors import snapshots
 from actors.batch import Batch, Committed
 from actors.call import redrive
-from actors.call.recovery import Watch
+from actors.call.watch import Watch
 from actors.redrive import Redrive
 from actors.standing import NOTHING, Calls, Complaints, Standing, stream_of
 from actors.waiting import Waiting

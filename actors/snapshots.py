@@ -24,7 +24,7 @@ from wire.store.errors import CodecError
 from wire.store.row import Position
 from wire.store.snapshots import SnapshotInfo, Snapshots
 
-SNAPSHOT_VERSION = 10
+SNAPSHOT_VERSION = 11
 """Raised when a stored state can no longer be folded further by the code; older snapshots are then passed over."""
 
 _CORE = sorted(module.name for module in pkgutil.iter_modules(actors.call.__path__, "actors.call."))

@@ -14,11 +14,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from actors.batch import Batch
-from actors.call import recovery, redrive, world
+from actors.call import redrive, world
 from actors.call.discreet import traceback_shown, words_shown
 from actors.call.host import ENDS, Folded, degrade, overdue
 from actors.call.inputs import Routed
 from actors.call.state import Call
+from actors.call.watch import missed
 from actors.call.world import World
 from actors.snapshots import CODEC
 from actors.waiting import Kept, Waiting
@@ -374,8 +375,8 @@ class Standing:
         self.maimed = (absent - self.over) & set(maimed)
 
     def miss(self, n: int, began_ms: int, latest_ms: int) -> None:
-        """Rows that were folded are gone: see `recovery.missed`."""
-        self.world = self.world._replace(watch=recovery.missed(self.world.watch, n, began_ms, latest_ms))
+        """Rows that were folded are gone: see `watch.missed`."""
+        self.world = self.world._replace(watch=missed(self.world.watch, n, began_ms, latest_ms))
 
     def forget_ended(self) -> None:
         """Nothing more can come of calls that the world has forgotten."""

@@ -1,7 +1,7 @@
 """The fold of one PBX: rows of its journal in, inputs of its calls out.
 
 `step` is pure: it decodes a frame, finds out whom it concerns (`correlation`), and says on the PBX's own stream what
-happened to the link, and which gaps there were (`recovery`). `World` is picklable and holds no settings.
+happened to the link, and which gaps there were (`watch`, `recovery`). `World` is picklable and holds no settings.
 
 Each kind of row has one function in `_ROWS`; a kind without one concerns no call.
 """
@@ -18,8 +18,9 @@ from actors.call.envelope import FORMS, envelope, maybe_rfc3339, rfc3339
 from actors.call.events import Event
 from actors.call.gap import Gap
 from actors.call.inputs import Routed
-from actors.call.recovery import Found, Watch
+from actors.call.recovery import Found
 from actors.call.register import Correlation
+from actors.call.watch import Watch, clock, link_down, link_up, rows_lost
 from conf.settings import Settings
 from wire.message import OutboundMessage
 from wire.store.row import Kind, Row
@@ -204,7 +205,7 @@ def _link_up(world: World, row: Row, settings: Settings) -> Step:
 
 def _come_up(world: World, row: Row, told: dict[str, Any], settings: Settings) -> Step:
     app = next((pbx.app for pbx in settings.pbx if pbx.name == world.server), settings.application.name)
-    watch, gaps = recovery.link_up(world.watch, world.correlation, row, told, world.up_since_ms is not None)
+    watch, gaps = link_up(world.watch, world.correlation, row, told, world.up_since_ms is not None)
     before = _tell_gaps(world._replace(watch=watch), row, gaps, settings)
     data = {"app": app, "since": maybe_rfc3339(world.down_since_ms)}
     world = before.world._replace(up_since_ms=row.at_ms, down_since_ms=None)
@@ -214,7 +215,7 @@ def _come_up(world: World, row: Row, told: dict[str, Any], settings: Settings) -
 
 def _link_down(world: World, row: Row, settings: Settings) -> Step:
     told = orjson.loads(row.body)
-    watch, gaps = recovery.link_down(world.watch, row, told)
+    watch, gaps = link_down(world.watch, row, told)
     before = _tell_gaps(world._replace(watch=watch), row, gaps, settings)
     limit = settings.call.bounds.text
     data = {"reason": str(told["reason"])[:limit], "detail": str(told["detail"])[:limit]}
@@ -238,12 +239,12 @@ def _snapshot(world: World, row: Row, settings: Settings) -> Step:
 
 
 def _lost(world: World, row: Row, settings: Settings) -> Step:
-    watch = recovery.rows_lost(world.watch, world.correlation, row, orjson.loads(row.body))
+    watch = rows_lost(world.watch, world.correlation, row, orjson.loads(row.body))
     return _nothing(world._replace(watch=watch))
 
 
 def _clock(world: World, row: Row, settings: Settings) -> Step:
-    watch, gaps = recovery.clock(world.watch, row, orjson.loads(row.body), world.up_since_ms is not None)
+    watch, gaps = clock(world.watch, row, orjson.loads(row.body), world.up_since_ms is not None)
     return _tell_gaps(world._replace(watch=watch), row, gaps, settings)
 
 

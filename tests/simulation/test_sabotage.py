@@ -11,6 +11,7 @@ import pytest
 from actors.call import clocks, recovery
 from actors.call import gap as gaps
 from actors.call.envelope import rfc3339
+from actors.call.watch import Watch
 from actors.messages import OutcomesCame
 from actors.outgoing import Outgoing
 from actors.standing import Standing
@@ -309,7 +310,7 @@ def test_a_hole_is_excused_only_where_its_last_copy_was_destroyed(good: Result) 
 
 _outcomes_came = Outgoing.outcomes_came
 _commit = JournalWriter._commit
-_close = recovery._close
+_closed = Watch.closed
 _due = recovery._Diff.due
 
 
@@ -323,8 +324,8 @@ def _never_doubt(self: JournalWriter, rows: list[Any]) -> None:
     _commit(self, rows)
 
 
-def _hush_what_was_killed(watch: recovery.Watch) -> tuple[recovery.Watch, list[gaps.Gap]]:
-    watch, told = _close(watch)
+def _hush_what_was_killed(watch: Watch) -> tuple[Watch, list[gaps.Gap]]:
+    watch, told = _closed(watch)
     return watch, [gap for gap in told if gap.reason != gaps.KILLED]
 
 
@@ -354,8 +355,8 @@ SPOILT: dict[str, tuple[Any, str, Any, list[Fault]]] = {
         [Fault(at, at * 1_500, "bug", ("call", 3, "leave", 1, 0)) for at in range(1, 7)],
     ),
     "the gap of a Connection that was killed is not told": (
-        recovery,
-        "_close",
+        Watch,
+        "closed",
         _hush_what_was_killed,
         [Fault(at, at * 2_000, "crash", ("connection",)) for at in range(1, 7)],
     ),

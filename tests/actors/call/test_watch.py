@@ -6,7 +6,7 @@ import pytest
 
 from actors.call.decoding import milliseconds
 from actors.call.events import Channel
-from actors.call.recovery import clock, link_up, missed, rows_lost
+from actors.call.watch import clock, link_up, missed, rows_lost
 from tests.telling import DOWN, SECOND, UP, Told, call_under_way, look
 from wire.store.row import Kind, Row
 
