@@ -1,5 +1,7 @@
 """What the tests of the fold share."""
 
+import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from actors.call.host import Folded
 from actors.call.inputs import Routed
 from actors.call.state import Call
 from conf.settings import Settings
+from tests.actors.bench import Bench
 from tests.actors.site import TYPED, Fault, Site
+from tests.simulation.disk import Disk, installed
 from wire.store.ledger import Ledger
 from wire.store.row import Row
 
@@ -23,6 +27,16 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     made.open()
     yield made
     made.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    disk = Disk(tmp_path, Counter())
+    with installed(disk, random.Random(1)):
+        made = Bench(tmp_path, disk, *getattr(request, "param", ()))
+        yield made
+        made.die()
+        made.journal.die()
 
 
 @pytest.fixture
