@@ -64,6 +64,9 @@ DIRECTIONS = {
 TOGETHER = 100_000
 """Two channels ended together within this time, microseconds."""
 
+TOLD = frozenset({17, 34})
+"""Causes of a caller who was told BUSY or CONGESTION, and hung up then."""
+
 ORIGIN, DESTINY, SYSTEM = "origin", "destiny", "system"
 
 
@@ -317,13 +320,14 @@ class Oracle:
         return one.end is None or other.end is None or abs(one.end - other.end) < TOGETHER
 
     def _companions(self, stay: BridgeStay) -> list[Channel]:
-        """Who else was in the bridge at that time, the one who stayed longest with it first."""
+        """Who else was in the bridge at that time, the one who stayed longest with it first: who left last, and of
+        those who came first."""
         met = [
-            (overlap[1], other.channel)
+            (overlap[1], -overlap[0], other.channel)
             for other in self._in_bridge[stay.bridge]
             if other.channel != stay.channel and (overlap := stay.overlap(other)) is not None
         ]
-        return [self.channels[uniqueid] for _, uniqueid in sorted(met, reverse=True)]
+        return [self.channels[uniqueid] for *_, uniqueid in sorted(met, reverse=True)]
 
     # -- parties
 
@@ -358,9 +362,10 @@ class Oracle:
         """What became of a call, where the CDR leaves no doubt.
 
         Returns:
-            ANSWERED if a row says that two parties talked; BUSY or CONGESTION if the last row says so. None for all
-            else: the CDR's NO ANSWER and FAILED are not told apart as ari/truth.md tells them (a caller who gave up),
-            and of a call that became part of another the CDR keeps no row.
+            ANSWERED if a row says that two parties talked; BUSY or CONGESTION if the last row says so, unless the
+            caller gave up, which a row tells of no queue: it may be that of a member who was tried before. None for
+            all else: the CDR's NO ANSWER and FAILED are not told apart as ari/truth.md tells them, and of a call that
+            became part of another the CDR keeps no row.
         """
         rows = [row for row in self.rows if row.linkedid == call.linkedid]
         if not rows or call.merged_into is not None or not self.seen(*(row.end for row in rows)):
@@ -368,6 +373,9 @@ class Oracle:
         if any(row.is_answered and row.dst_channel is not None and self.seen(row.answer) for row in rows):
             return "ANSWERED"
         last = max(rows, key=lambda row: row.start).disposition
+        caller = self.oldest(call)
+        if caller.hangup_source == caller.name and caller.cause not in TOLD:
+            return None
         return last if last in ("BUSY", "CONGESTION") else None
 
     def _is_trunk(self, channel: Channel) -> bool:
