@@ -6,6 +6,7 @@ What `segments` decides, event by event, is done here. Its theory stands there.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from actors.call.asking import announced
 from actors.call.decoding import milliseconds
 from actors.call.events import Channel
 from actors.call.quick import quick
@@ -275,7 +276,7 @@ class Chains:
             created=(created, track.created[1] % _UNSEEN - _UNSEEN),
             last=self.now,
             shown=channel,
-            dialled=(track.dialled or track.originated) and not survived,
+            dialled=(track.dialled or track.originated or announced(before)) and not survived,
             originated=False,
             survived=0,
         )

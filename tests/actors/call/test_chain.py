@@ -40,6 +40,18 @@ def test_an_originated_channel_in_a_new_body_counts_as_dialled(channel: Make) ->
     assert tape.rows == []
 
 
+def test_who_was_called_to_hear_something_counts_as_dialled_in_a_new_body(channel: Make) -> None:
+    """ParkAndAnnounce calls without a Dial, and nothing runs there: taken into a bridge, it makes no segment alone."""
+    tape = Tape()
+    leg = channel("a", state="Down", exten="s")
+    tape.at(0, "born", leg, (0, 0))
+    tape.at(3, "snapshot", leg._replace(state="Up"), (0, 0))
+    moved = channel("a", state="Up", exten="s", created=LATER)
+    tape.at(9_010, "entered", moved, bridge("a"), (0, 0))
+    tape.at(9_050, "destroyed", moved, (0, 0), 16)
+    assert tape.rows == []
+
+
 def test_who_is_refused_by_a_bridge_goes_on_where_it_stood(channel: Make) -> None:
     """A new body that runs the dialplan where the old one stood has survived a bridge: nobody dialled it any more."""
     tape = Tape()
