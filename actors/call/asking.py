@@ -26,8 +26,8 @@ def originated(work: "Belonging", key: str) -> bool:
     """The PBX itself calls this pending channel: on behalf of another one that lives, or of nobody.
 
     Page says in its arguments whom it calls. Who is called on behalf of a channel otherwise is born with that
-    channel's number as the other party's. A channel without a number leaves no such trace: then it may be any of
-    those that an application controls.
+    channel's number and name as the other party's. A channel without a number leaves no such trace: then it may be any
+    of those that an application controls.
 
     Returns:
         Whether Page called it, which does not count as originated.
@@ -43,7 +43,7 @@ def originated(work: "Belonging", key: str) -> bool:
         if one.group == known.group and one.call is None:
             continue
         channel = shown(other)
-        if channel is None or channel.number != known.asker:
+        if channel is None or channel.number != known.asker or known.asker_name not in (None, channel.cid_name):
             continue
         if known.asker or _controlled(channel):
             asked[one.call or one.group or ""] = other
@@ -61,6 +61,14 @@ def recalled(known: "Known", peer: Channel) -> bool:
     """Whether the PBX calls back who gave a consultation away before it was answered, which does not count as
     originated: on nobody's behalf, yet from birth another party's number is shown to it."""
     return known.asker == "" and peer.app == "AppDial2" and peer.connected not in ("", peer.number)
+
+
+def created_for(work: "Belonging", known: "Known") -> bool:
+    """Whether an application created this pending channel and dialled it for a caller, whose number it shows. Who that
+    is may have asked for it at its creation, too: a bridge tells."""
+    shown = work.shown(known.party.channel_id)
+    made = known.asker is None and known.party.origin == "originated" and not known.late
+    return made and shown is not None and shown.connected != ""
 
 
 def conferred(work: "Belonging", channel: Channel, bridge: Bridge) -> bool:

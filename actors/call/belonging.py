@@ -227,6 +227,7 @@ class Belonging:
             peer,
             False,
             None,
+            None,
             False,
             channel.state,
             party.answered_ms,
@@ -489,7 +490,8 @@ class Belonging:
         if len(members) == 1 and eldest.party.channel[-2:] == ";1":
             return asking.consulting(self, eldest)
         inside = any(known.party.channel_id == key for known in members)
-        if not inside or eldest.party.channel[-2:] == ";1" or (len(members) == 1 and eldest.state != "Up"):
+        alone = len(members) == 1 and (eldest.state != "Up" or asking.created_for(self, eldest))
+        if not inside or eldest.party.channel[-2:] == ";1" or alone:
             return None
         return self.lead(key) if eldest.may_lead() else None
 

@@ -32,6 +32,7 @@ from collections.abc import Callable
 from actors.call import asking
 from actors.call import events as ari
 from actors.call.belonging import Belonging
+from actors.call.decoding import milliseconds
 from actors.call.effects import Unexpected
 from actors.call.events import Channel, Event, endpoint
 from actors.call.inference import answered, unseen
@@ -160,7 +161,8 @@ class Work(Belonging):
             if channel.app in asking.CALLING and isinstance(event, ari.ChannelDialplan):
                 asking.pages_now(self, channel.id, event.app_data)
             if channel.app == "AppDial2" and known.asker is None:
-                known = known._replace(asker=channel.connected)
+                named = event.connected_name if isinstance(event, ari.ChannelDialplan) else None
+                known = known._replace(asker=channel.connected, asker_name=named)
                 self.channels = self.channels.set(channel.id, known)
             elif known.call is None:
                 if looks_called(channel.app):
@@ -330,8 +332,20 @@ class Work(Belonging):
         if self.fold.rows:
             self.flush_segments()
         told = self.channels[caller.party.channel_id] if caller is not None else peer_now
+        if told is not None and peer_now is not None and told.call != peer_now.call and self.took_over(event, peer_now):
+            told = peer_now
         if told is not None:
             self.tell(told, event)
+
+    def took_over(self, event: ari.Dial, peer: Known) -> bool:
+        """Whether a dial goes on under the name of who picked up its caller: that one has the caller's body, and a call
+        of its own until a bridge. The dial remains what the caller's call did."""
+        if event.dialstatus == "" or event.channel is None or not peer.dialled or peer.call is None:
+            return False
+        try:
+            return milliseconds(event.channel.creationtime) != self.channels[event.channel.id].party.created_ms
+        except ValueError:
+            return False
 
     def entered(self, event: ari.ChannelEnteredBridge) -> None:
         channel, bridge = event.channel, event.bridge
@@ -340,7 +354,7 @@ class Work(Belonging):
             return
         if bridge.merges:
             self.meet(bridge.members if channel.id in bridge.members else (*bridge.members, channel.id), bridge.id)
-        else:
+        elif known.call is None and not asking.created_for(self, known):
             self.become_root(channel.id)
         if known.asker and asking.conferred(self, channel, bridge):
             self.fold.dialled(channel.id)

@@ -217,7 +217,11 @@ def _shows(kind: type[Event]) -> Decoder:
 
 
 def _dialplan(f: dict[str, Any], at: int) -> Event:
-    event: Event = _new(ChannelDialplan, (at, read_channel(f["channel"]), f["dialplan_app"], f["dialplan_app_data"]))
+    channel = f["channel"]
+    event: Event = _new(
+        ChannelDialplan,
+        (at, read_channel(channel), f["dialplan_app"], f["dialplan_app_data"], channel["connected"]["name"]),
+    )
     return event
 
 

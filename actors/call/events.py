@@ -63,6 +63,8 @@ class ChannelDialplan(NamedTuple):
     channel: Channel
     app: str
     app_data: str
+    connected_name: str | None = None
+    """Caller id name of the other party; None where nobody saw the event itself (`inference`)."""
 
 
 class ChannelCallerId(NamedTuple):

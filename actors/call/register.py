@@ -30,6 +30,8 @@ class Known(NamedTuple):
     asker: str | None
     """Of an originated channel: the number of the channel on whose behalf it was, empty if it shows none; None while
     it has not been seen to be originated."""
+    asker_name: str | None
+    """That channel's caller id name; None if nobody saw it."""
     told: bool
     """The PBX says itself which call it belongs to."""
     state: str

@@ -121,6 +121,38 @@ def test_one_of_many_that_an_application_controls(channel: Callable[..., Channel
     assert state.channels["b"].call == "c"
 
 
+def test_one_of_many_by_name(channel: Callable[..., Channel]) -> None:
+    """Of several with the number on whose behalf it is, it is the one whose name is shown, too."""
+    both = (ari.ChannelCreated(1, channel(key, number="100")) for key in "ac")
+    first, shown, *rest = _originate(channel("b"), "100")
+    assert isinstance(shown, ari.ChannelDialplan)
+    state, _ = _fold(*both, first, shown._replace(connected_name="C"), *rest)
+    assert state.channels["b"].call == "c"
+
+
+@pytest.mark.parametrize("technology", ["simple_bridge", "holding_bridge"])
+def test_whom_an_application_dials_for_a_caller(channel: Callable[..., Channel], technology: str) -> None:
+    """Who was created, and dialled for a caller whose number it shows, waits for that one, though it is in a bridge."""
+    caller = channel("a", number="100", app="Stasis", state="Up")
+    leg = channel("b", app="Stasis", state="Down", exten="s")
+    dialled = leg._replace(connected="100")
+    bridge = ari.Bridge("r", technology, "stasis", "Stasis", "", ("b",))
+    begun = (
+        ari.ChannelCreated(1, caller._replace(app="")),
+        ari.ChannelCreated(1, leg._replace(app="")),
+        ari.ChannelDialplan(1, leg, "Stasis", "dialer", ""),
+        ari.Dial(2, None, dialled, "", "b", None),
+        ari.ChannelStateChange(3, dialled._replace(state="Up")),
+        ari.ChannelEnteredBridge(4, dialled._replace(state="Up"), bridge),
+    )
+    state, calls = _fold(*begun)
+    assert state.channels["b"].call is None
+    meeting = ari.ChannelEnteredBridge(5, caller, bridge._replace(technology="simple_bridge", members=("a", "b")))
+    state, calls = _fold(*begun, meeting)
+    assert state.channels["b"].call == "a"
+    assert calls == {"a"}
+
+
 def test_never_a_call_of_its_own_on_behalf_of_another(channel: Callable[..., Channel]) -> None:
     """Who was called on behalf of a channel that nobody can name is no call of its own, not even at its end."""
     both = (ari.ChannelCreated(1, channel(key, number="100")) for key in "ac")
