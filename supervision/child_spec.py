@@ -185,6 +185,9 @@ def check_supervisor(spec: SupervisorSpec) -> None:
         raise BadSpec(who, "invalid_period", f"{spec.period_ms!r} is no whole number of milliseconds from 1")
     if spec.auto_shutdown not in tuple(AutoShutdown):
         raise BadSpec(who, "invalid_auto_shutdown", f"{spec.auto_shutdown!r} is none of {', '.join(AutoShutdown)}")
+    if spec.auto_shutdown != AutoShutdown.NEVER and spec.strategy == Strategy.SIMPLE_ONE_FOR_ONE:
+        # As OTP 29 does; 25 takes it.
+        raise BadSpec(who, "bad_combination", "children of one template are all the same: auto_shutdown=never")
     if spec.budget not in tuple(Budget):
         raise BadSpec(who, "invalid_budget", f"{spec.budget!r} is none of {', '.join(Budget)}")
     if spec.budget == Budget.CHILD and spec.strategy in (Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE):

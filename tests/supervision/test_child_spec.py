@@ -39,6 +39,7 @@ def test_the_defaults_are_otp_s() -> None:
         (SupervisorSpec(auto_shutdown="often"), "invalid_auto_shutdown"),  # type: ignore[arg-type]
         (SupervisorSpec(budget="none"), "invalid_budget"),  # type: ignore[arg-type]
         (SupervisorSpec(Strategy.ONE_FOR_ALL, budget=Budget.CHILD), "bad_combination"),
+        (SupervisorSpec(Strategy.SIMPLE_ONE_FOR_ONE, auto_shutdown=AutoShutdown.ANY_SIGNIFICANT), "bad_combination"),
         (SupervisorSpec(Strategy.SIMPLE_ONE_FOR_ONE), "bad_start_spec"),
         (SupervisorSpec(children=(CHILD, CHILD)), "duplicate_child_name"),
     ],

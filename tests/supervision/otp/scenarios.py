@@ -118,10 +118,13 @@ def by_supervisor(lines: list[str], world: World) -> dict[Path, list[str]]:
 
 def draw_supervisor(pick: Pick, depth: int) -> SupervisorSpec:
     strategy = pick.one(tuple(Strategy))
-    auto = pick.one(
-        (AutoShutdown.NEVER, AutoShutdown.NEVER, AutoShutdown.ANY_SIGNIFICANT, AutoShutdown.ALL_SIGNIFICANT)
-    )
-    count = 1 if strategy is Strategy.SIMPLE_ONE_FOR_ONE else pick.one((2, 1, 3, 4, 0))
+    if strategy is Strategy.SIMPLE_ONE_FOR_ONE:
+        auto, count = AutoShutdown.NEVER, 1  # together with any other OTP 29 refuses it
+    else:
+        auto = pick.one(
+            (AutoShutdown.NEVER, AutoShutdown.NEVER, AutoShutdown.ANY_SIGNIFICANT, AutoShutdown.ALL_SIGNIFICANT)
+        )
+        count = pick.one((2, 1, 3, 4, 0))
     spec = SupervisorSpec(
         strategy=strategy,
         intensity=pick.one((1, 2, 3, 5, 0)),

@@ -20,7 +20,8 @@
 %% "SupPath initialised", "SupPath exit Reason", in the order in which that supervisor did them.
 %%
 %% Stops: Shutdown 1 is a child that never obeys, so its kill is awaited; all others obey when this process lets them.
-%% One change is made to supervisor.erl as it is loaded: `erlang:monotonic_time(1)` reads the virtual clock.
+%% One change is made to supervisor.erl as it is loaded: `erlang:monotonic_time`, whose unit is 1 in OTP 25 and `second`
+%% in OTP 29, reads the virtual clock.
 -module(otp_side).
 -export([main/1, init/1, start_child/4, start_tree/4, start_dynamic/4, seconds/0, log/2]).
 -mode(compile).
@@ -41,7 +42,7 @@ main(_) ->
     persistent_term:put(virtual_clock, Clock),
     persistent_term:put(controller, self()),
     load_supervisor(),
-    ok = logger:set_primary_config(level, info),
+    ok = logger:set_primary_config(level, debug),  % where OTP 29 tells of children that are started later
     ok = logger:remove_handler(default),
     ok = logger:add_handler(reports, ?MODULE, #{}),
     erlang:trace_pattern({erlang, exit, 2}, true, []),
@@ -52,12 +53,14 @@ main(_) ->
 load_supervisor() ->
     {ok, {_, [{abstract_code, {raw_abstract_v1, Forms}}]}} =
         beam_lib:chunks(code:which(supervisor), [abstract_code]),
-    {Hooked, 1} = hook(Forms, 0),
+    {Hooked, Hooks} = hook(Forms, 0),
+    true = Hooks > 0,
     {ok, supervisor, Binary} = compile:forms(Hooked, []),
     true = code:unstick_mod(supervisor),
     {module, supervisor} = code:load_binary(supervisor, "supervisor with a virtual clock", Binary).
 
-hook({call, L, {remote, _, {atom, _, erlang}, {atom, _, monotonic_time}}, [{integer, _, 1}]}, N) ->
+hook({call, L, {remote, _, {atom, _, erlang}, {atom, _, monotonic_time}}, [{_, _, Unit}]}, N)
+    when Unit =:= 1; Unit =:= second ->
     {{call, L, {remote, L, {atom, L, ?MODULE}, {atom, L, seconds}}, []}, N + 1};
 hook(T, N) when is_tuple(T) ->
     {L, M} = hook(tuple_to_list(T), N),

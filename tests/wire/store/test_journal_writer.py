@@ -247,7 +247,7 @@ def test_close_gives_up_on_a_full_disk_in_time(journal: "Harness", eventually: "
 
 
 FULL_DISK = """
-import resource, sys, threading
+import resource, sys, time
 from pathlib import Path
 from conf.settings import Journal
 from wire.store.journal import JournalReader, JournalWriter
@@ -257,9 +257,12 @@ writer.start()
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
 for n in range(1, 1001):
     writer.append("frame", n, b"x" * 1000)
-    if n % 50 == 0:
-        writer.flush(0.05)
-health = writer.health()
+    if n == 100:
+        assert writer.flush(20), writer.health()
+health, until = writer.health(), time.monotonic() + 20
+while health.state != "refused" and time.monotonic() < until:
+    writer.flush(0.05)
+    health = writer.health()
 assert health.state == "refused" and 0 < health.last_n < 1000 and health.lost_rows == 0, health
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 assert writer.flush(20), writer.health()
