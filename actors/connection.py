@@ -10,8 +10,8 @@ the last snapshot, or not there: they may be new, or answered in the gap. That i
 never less, and needs no frame decoded here and no question to Switchboard, which may be busy with what came before. In
 the second look it is the channels that Switchboard doubts since the first.
 
-A link that lives but brings no events is deaf, and given up: when channels came or went between two looks, no frame
-came meanwhile, and none comes for `dead_after` after that either. Its gap begins with its last frame.
+A link that lives but brings no events is deaf, as looks show (wire.ari.hearing), and given up. Its gap begins with its
+last frame, and so does that of any other end, or of this process's, once it is suspect.
 
 The host's clock may be set at any time, and rows have their times from it. So the first row of a process says how far
 it is ahead of a clock that nobody sets, and so does one before the next row, or within a second, whenever it was set.
@@ -33,6 +33,7 @@ from actors.worker import WorkerActor
 from supervision.messages import Identity, Peer, Place, Start
 from wire.ari.client import AriLink
 from wire.ari.errors import AriError
+from wire.ari.hearing import Hearing, Suspicion
 from wire.ari.rest import AriRest
 from wire.ari.session import Described, Down
 from wire.host_clock import HostClock, boot_id, now_ms
@@ -40,7 +41,7 @@ from wire.metrics import names
 from wire.store.bell import Bell
 from wire.store.errors import StoreError
 from wire.store.journal import JournalReader, JournalWriter
-from wire.store.row import Kind, Position
+from wire.store.row import Kind, Position, Row
 
 RECOVERY = Place("recovery", None)
 
@@ -48,6 +49,8 @@ _TYPE = b'"type":"'
 
 _CLOCK_SECONDS = 1.0
 """How often the host's clock is looked at while no row comes, seconds."""
+_COMMANDS = 100
+"""Most operators' commands that are read back for the row before them."""
 _BEHIND_LIMIT_MS = 60_000
 """A frame's time that is further from ours than this says that a clock is wrong, not that it was late."""
 
@@ -73,12 +76,8 @@ class ConnectionActor(WorkerActor):
         )
         self._rest = AriRest(self._pbx)
         self._shown: Described | None = None
-        self._events = 0
+        self._hearing = Hearing()
         self._last_frame: tuple[int, bytes] | None = None
-        self._up_ms = 0
-        """When the link came up."""
-        self._looked: tuple[int, frozenset[str]] | None = None
-        """The frames that we had when the last look of this link was asked for, and the channels that it showed."""
         self._is_up = False
         self._told: LinkChanged | None = None
         self._recovery: Identity | None = None
@@ -113,8 +112,8 @@ class ConnectionActor(WorkerActor):
         health = self._journal.health()
         return {
             "link": None if self._shown is None else asdict(self._shown),
-            "events": self._events,
-            "events_per_second": self._rate.look(self._events, time.monotonic()),
+            "events": self._hearing.events,
+            "events_per_second": self._rate.look(self._hearing.events, time.monotonic()),
             "journal": asdict(health),
         }
 
@@ -142,24 +141,21 @@ class ConnectionActor(WorkerActor):
         at_ms = self._now_ms()
         self._journal.append(Kind.FRAME, at_ms, body)
         self._last_frame = (at_ms, body)
-        self._events += 1
+        self._hearing.event(at_ms - self._clock.ahead_ms)
         self.metrics.counter(names.EVENTS, _type_of(body)).add()
 
     def _up(self, link: int) -> None:
         self._is_up = True
-        self._last_frame = self._looked = None
-        self._up_ms = self._now_ms()
+        self._last_frame = None
+        self._hearing.up(self._now_ms() - self._clock.ahead_ms)
         self._append(Kind.LINK_UP, {"generation": link, "app": self._pbx.app})
         self.bridge.post(LinkChanged(True, link))
 
     def _down(self, why: Down, detail: str, last_data_ms: int) -> None:
         self._is_up = False
-        if why is Down.DEAF:
-            last_data_ms = self._up_ms if self._last_frame is None else self._last_frame[0]
-        self._append(
-            Kind.LINK_DOWN,
-            {"reason": why.value, "detail": detail, "last_data_ms": last_data_ms, "behind_ms": self._behind_ms(why)},
-        )
+        self._now_ms()  # if the host's clock was set, that is told first
+        told = {"reason": why.value, "detail": detail, "last_data_ms": self._heard_ms(last_data_ms)}
+        self._append(Kind.LINK_DOWN, told | {"behind_ms": self._behind_ms(why)})
         self.metrics.counter(names.ARI_DISCONNECTS, why.value).add()
         self.bridge.post(LinkChanged(False, self._link.links))
 
@@ -181,8 +177,13 @@ class ConnectionActor(WorkerActor):
         """The host's clock, Unix milliseconds; if it was set, the journal knows."""
         at_ms = now_ms()
         if self._clock.was_set(at_ms):
-            self._tell_clock(False, self._link.heard_ms() if self._link.links else None)
+            self._tell_clock(False, self._heard_ms(self._link.heard_ms()) if self._link.links else None)
         return at_ms
+
+    def _heard_ms(self, last_data_ms: int) -> int:
+        """Until when the PBX was surely heard, as the host's clock counts by what the journal knows of it."""
+        last_event_ms = self._hearing.heard_ms(self._clock.ahead_ms)
+        return last_data_ms if last_event_ms is None else last_event_ms
 
     def _tell_clock(self, began: bool, heard_ms: int | None) -> None:
         told = {"boot_id": boot_id(), "ahead_ms": self._clock.ahead_ms, "began": began, "heard_ms": heard_ms}
@@ -195,7 +196,7 @@ class ConnectionActor(WorkerActor):
     async def _look(self, order: TakeSnapshot) -> bool:
         if not self._is_current(order):
             return False
-        began, frames = time.monotonic(), self._events
+        began, events = time.monotonic(), self._hearing.events
         name = order.name or f"{order.purpose}-{order.link}-{order.nth}-{now_ms()}"
         try:
             body = await self._rest.snapshot(
@@ -211,23 +212,19 @@ class ConnectionActor(WorkerActor):
         # A snapshot of a link that has ended in between says nothing about the one that follows.
         if not self._is_current(order):
             return False
-        told = {"link": order.link, "dry_run": order.dry_run, "heard_ms": self._link.heard_ms()}
+        suspicion = self._hearing.shown(events, frozenset(channel["id"] for channel in body["channels"]))
+        if suspicion is not None:
+            asyncio.get_running_loop().call_later(self._pbx.dead_after, self._judge, suspicion)
+        self._now_ms()  # if the host's clock was set, that is told first
+        heard_ms = self._heard_ms(self._link.heard_ms())
+        told = {"link": order.link, "dry_run": order.dry_run, "heard_ms": heard_ms}
         self._append(Kind.SNAPSHOT, body | told)
         self._settled = frozenset(channel["id"] for channel in body["channels"] if channel.get("state") == "Up")
-        self._compare(frames, frozenset(channel["id"] for channel in body["channels"]))
         return True
 
-    def _compare(self, frames: int, channels: frozenset[str]) -> None:
-        """See whether channels came or went without a frame; one may still be on its way."""
-        before, self._looked = self._looked, (frames, channels)
-        if before is not None and before[0] == self._events and before[1] != channels:
-            asyncio.get_running_loop().call_later(
-                self._pbx.dead_after, self._give_up, self._link.links, self._events, len(before[1] ^ channels)
-            )
-
-    def _give_up(self, link: int, frames: int, changes: int) -> None:
-        if self._is_up and (link, frames) == (self._link.links, self._events):
-            self._link.give_up(f"no event came while {changes} channels came or went, and none since")
+    def _judge(self, suspicion: Suspicion) -> None:
+        if self._is_up and (how := self._hearing.judged(suspicion)) is not None:
+            self._link.give_up(how)
 
     def _is_current(self, order: TakeSnapshot) -> bool:
         return self._is_up and order.link == self._link.links
@@ -281,23 +278,40 @@ def last_heard_ms(directory: Path, dead_after: float) -> int | None:
     """Until when the PBX was surely heard by whoever wrote a journal, Unix milliseconds; None if nobody can say.
 
     A snapshot comes by REST, also while the event link is dead and nobody knows: it says when the link was heard. A row
-    of the host's clock, which may be set at any time, does too. Of an operator's command nobody can say; the link was
-    alive `dead_after` seconds before, or it would have been given up.
+    of the host's clock, which may be set at any time, does too. Of an operator's command nobody can say, but by what
+    came before it; the link was alive `dead_after` seconds before, or it would have been given up.
     """
     reader = JournalReader(directory)
     try:
-        last = reader.last()
-        read = None if last is None else reader.read(last._replace(n=last.n - 1), 1, 1)
+        rows = _last_rows(reader)
     except StoreError:
         return None  # the writer will say so, louder
     finally:
         reader.close()
-    if read is None:
+    if not rows:
         return None
-    row = read.rows[0]
+    *commands, row = rows
     if row.kind in (Kind.SNAPSHOT, Kind.CLOCK) and (heard_ms := orjson.loads(row.body).get("heard_ms")) is not None:
         return min(int(heard_ms), row.at_ms)
-    return row.at_ms if row.kind in (Kind.FRAME, Kind.LINK_UP) else row.at_ms - round(dead_after * 1000)
+    alive_ms = rows[0].at_ms - round(dead_after * 1000)
+    if row.kind not in (Kind.FRAME, Kind.LINK_UP):
+        return alive_ms
+    return max(row.at_ms, alive_ms) if commands else row.at_ms
+
+
+def _last_rows(reader: JournalReader) -> list[Row]:
+    """The newest row; if it is an operator's command, also those before it, down to one that is none; newest first."""
+    rows: list[Row] = []
+    last = reader.last()
+    while last is not None and last.n > 0 and len(rows) < _COMMANDS:
+        last = last._replace(n=last.n - 1)
+        read = reader.read(last, 1, 1)
+        if read is None:
+            break
+        rows.append(read.rows[0])
+        if rows[-1].kind != Kind.OPERATOR:
+            break
+    return rows
 
 
 def _type_of(body: bytes) -> str:

@@ -114,6 +114,8 @@ class Lab:
         self._restarting: list[Place] = []
         self._told: dict[tuple[int, bytes], Moment] = {}
         """When rows other than frames were told to the journal, by their time and body."""
+        self.suspect: dict[bytes, int] = {}
+        """Looks that say by their body that a link may be deaf, and its number."""
         for fault in schedule:
             do = faults.KINDS[fault.kind][2]
             self.clock.after(fault.at_ms, lambda do=do, fault=fault: do(self, *fault.given))  # type: ignore[misc]
@@ -355,9 +357,13 @@ class Lab:
         connection, switchboard = self.machines.get(CONNECTION), self.machines.get(SWITCHBOARD)
         if not isinstance(connection, ConnectionMachine) or not isinstance(switchboard, SwitchboardMachine):
             return "a process is away"
+        link = self.pbx.link
+        if link is not None and link.deaf:
+            if self.pbx.quiet:
+                self.pbx.call()  # where nothing happens nobody can notice it
+            return "the link is deaf"
         if not self.pbx.quiet:
             return "calls are under way"
-        link = self.pbx.link
         if link is None or link.stalled or link.replaced or link.due > self.clock.now:
             return "the link is down"
         health = connection.journal.health()
@@ -399,6 +405,7 @@ class Lab:
         replay = Replay(PBX, self.settings)
         replayed = [message.body for line in exported for message in replay.feed(line)]
         told = {row: self._told[row.at_ms, row.body] for row in rows if (row.at_ms, row.body) in self._told}
+        happened = self.pbx.happened({self.suspect[row.body] for row in rows if row.body in self.suspect})
         bodies, returned, redriven = self.broker.received, self.broker.returned, self.broker.redriven
         wrong = self.wrong + checker.verdict(
             bodies, rows, replayed, links, PBX, returned, self.damage, redriven, self._unsaid,
@@ -411,8 +418,8 @@ class Lab:
             wrong += self._complaints()
         if self.damage is Damage.NONE:
             streams, _ = checker.consumed(self.broker.received)
-            wrong += checker.adopted(streams, rows, self.pbx.events, PBX, aside=self.happened["bug.world"] > 0)
-            wrong += checker.unseen(streams, rows, self.pbx.events, told, PBX)
+            wrong += checker.adopted(streams, rows, happened, PBX, aside=self.happened["bug.world"] > 0)
+            wrong += checker.unseen(streams, rows, happened, told, PBX)
         if states is not None and not wrong and self.damage is Damage.NONE:
             wrong += self._states(states, replay.calls)
         digest = hashlib.blake2b(digest_size=16)
@@ -430,7 +437,7 @@ class Lab:
             tuple(rows),
             tuple(replayed),
             links,
-            tuple(self.pbx.events),
+            tuple(happened),
             told,
             self.clock.steps,
         )

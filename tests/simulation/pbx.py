@@ -5,7 +5,7 @@ knows what could have been received.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -71,6 +71,8 @@ class Link:
     """Nothing gets through any more, in neither direction, and nobody says so."""
     replaced: bool = False
     """Another client has our name: open, and silent."""
+    deaf: bool = False
+    """The application was lost: open, answers pings, and brings nothing."""
     due: int = 0
     """When the last frame under way arrives."""
     sent: list[bytes] = field(default_factory=list)
@@ -108,6 +110,8 @@ class Pbx:
         self.links: list[Link] = []
         self.events: list[Event] = []
         """All that ever happened."""
+        self._unheard: dict[int, Link] = {}
+        """Which of them were dropped since a link was deaf."""
         self.to_come = calls
         """Recordings not begun yet."""
         self.drop = self.double = self.garble = 0
@@ -117,6 +121,21 @@ class Pbx:
         self.speed = luck.choice((2.0, 4.0, 8.0))
         for _ in range(calls):
             lab.clock.after(luck.random() * 12_000, self._begin)
+
+    def happened(self, suspect: Collection[int]) -> list[Event]:
+        """All that ever happened.
+
+        Args:
+            suspect: links of which the journal says that they may be deaf: what these did not bring is not left to
+                looks.
+        """
+        unheard = {n for n, link in self._unheard.items() if link.number in suspect}
+        return [event._replace(dropped=event.dropped and n not in unheard) for n, event in enumerate(self.events)]
+
+    def call(self) -> None:
+        """One more call begins."""
+        self.to_come += 1
+        self._begin()
 
     @property
     def quiet(self) -> bool:
@@ -142,7 +161,10 @@ class Pbx:
             return
         frame = run.frame(run.position, APP)
         run.advance(run.position + 1)
-        self.events.append(Event(self._lab.moment(), frame, self._send(frame)))
+        dropped = self._send(frame)
+        if dropped and self.link is not None and self.link.deaf:
+            self._unheard[len(self.events)] = self.link
+        self.events.append(Event(self._lab.moment(), frame, dropped))
         if run.position == len(recording):
             run.end()
             del self._runs[run]
@@ -156,6 +178,9 @@ class Pbx:
         if link is None or link.replaced:
             return False
         happened = self._lab.happened
+        if link.deaf:
+            happened["link.unheard"] += 1
+            return True
         if self.drop:
             self.drop -= 1
             happened["pbx.drop"] += 1
@@ -186,7 +211,7 @@ class Pbx:
 
     def poison(self, mark: bytes) -> None:
         """Send a frame at which the process that folds it dies."""
-        if self.link is not None:
+        if self.link is not None and not self.link.deaf:
             self._put(self.link, b'{"type":"Poison","mark":"' + mark + b'"}')
 
     # --- its links ----------------------------------------------------------------------------------------------------
@@ -231,10 +256,16 @@ class Pbx:
             self._lab.happened["link.stall"] += 1
             self.link.stalled = True
 
+    def deafen(self) -> None:
+        """We lose the application: the link lives, and nothing comes over it any more."""
+        if self.link is not None:
+            self._lab.happened["link.deaf"] += 1
+            self.link.deaf = True
+
     def replace(self) -> None:
         """Somebody else takes our application's name."""
         link = self.link
-        if link is not None and not link.stalled:
+        if link is not None and not link.stalled and not link.deaf:
             self._lab.happened["link.replaced"] += 1
             said = {"type": "ApplicationReplaced", "application": "arimon", "timestamp": stamp(self._lab.clock.wall)}
             self._put(link, orjson.dumps(said))

@@ -26,6 +26,7 @@ from tests.simulation.switchboard import SwitchboardMachine
 from wire.ari import session as ari
 from wire.ari.ear import Ear
 from wire.ari.errors import Fault
+from wire.ari.hearing import Hearing, Suspicion
 from wire.backoff import Backoff
 from wire.host_clock import HostClock
 from wire.metrics.registry import Registry
@@ -53,6 +54,7 @@ class ConnectionMachine(Machine):
         self._link: Link | None = None
         self._links = 0
         self._ear = Ear()
+        self._hearing = Hearing()
         self._timer = 0
         self._stopping = False
         self._driving = False
@@ -121,9 +123,12 @@ class ConnectionMachine(Machine):
                 self._timer += 1
             case ari.AnnounceUp():
                 self._links += 1
+                self._hearing.up(self._now_ms() - self._clock.ahead_ms)
                 self._append(Kind.LINK_UP, {"generation": self._links, "app": "arimon"})
                 self._say_link(LinkChanged(True, self._links))
             case ari.AnnounceDown(why, detail):
+                self.lab.happened["link.given_up"] += why is ari.Down.DEAF
+                self._now_ms()
                 told = {"reason": why.value, "detail": detail, "last_data_ms": self._heard_ms(), "behind_ms": 0}
                 self._append(Kind.LINK_DOWN, told)
                 self._say_link(LinkChanged(False, self._links))
@@ -167,13 +172,18 @@ class ConnectionMachine(Machine):
         self._ear.hear(self.lab.clock.seconds, self.lab.clock.boottime)
 
     def _heard_ms(self) -> int:
+        last_event_ms = self._hearing.heard_ms(self._clock.ahead_ms)
+        if last_event_ms is not None:
+            return last_event_ms
         return self._ear.heard_ms(self.lab.clock.boottime, self.lab.clock.wall)
 
     def _frame(self, link: Link | None, body: bytes) -> None:
         if link is not self._link:
             return
         self._hear()
-        self.journal.append(Kind.FRAME, self._now_ms(), body)
+        at_ms = self._now_ms()
+        self.journal.append(Kind.FRAME, at_ms, body)
+        self._hearing.event(at_ms - self._clock.ahead_ms)
         self._drive_soon()
         if b'"ApplicationReplaced"' in body:
             self._feed(ari.NameTaken())
@@ -250,22 +260,33 @@ class ConnectionMachine(Machine):
         settled = self._settled
         is_second = order.nth == 2 or order.purpose == "audit"
         wanted = self._doubted.__contains__ if is_second else lambda channel: channel not in settled
-        self.lab.pbx.snapshot(wanted, lambda found: self.do(lambda: self._took(order, found)))
+        events = self._hearing.events
+        self.lab.pbx.snapshot(wanted, lambda found: self.do(lambda: self._took(order, events, found)))
 
     def _is_current(self, order: TakeSnapshot) -> bool:
         return order.link == self._links and self._link is not None
 
-    def _took(self, order: TakeSnapshot, found: dict[str, Any] | None) -> None:
+    def _took(self, order: TakeSnapshot, events: int, found: dict[str, Any] | None) -> None:
         if found is None or not self._is_current(order):
             self._looked(False)
             return
         self.lab.happened["snapshot"] += 1
         name = order.name or f"{order.purpose}-{order.link}-{order.nth}-{self.lab.clock.wall}"
         body = {"id": name, "purpose": order.purpose, "nth": order.nth, **found, "answered_ms": self.lab.clock.wall}
+        suspicion = self._hearing.shown(events, frozenset(channel["id"] for channel in body["channels"]))
+        if suspicion is not None:
+            self.later(self._rules.dead_after * 1000, lambda: self._judge(suspicion))
+        self._now_ms()
         told = {"link": order.link, "dry_run": order.dry_run, "heard_ms": self._heard_ms()}
+        if suspicion is not None and self._link is not None:
+            self.lab.suspect[orjson.dumps(body | told)] = self._link.number
         self._append(Kind.SNAPSHOT, body | told)
         self._settled = frozenset(channel["id"] for channel in body["channels"] if channel.get("state") == "Up")
         self._looked(True)
+
+    def _judge(self, suspicion: Suspicion) -> None:
+        if self._link is not None and (how := self._hearing.judged(suspicion)) is not None:
+            self._feed(ari.Deaf(how))
 
     def _looked(self, taken: bool) -> None:
         order = self._orders.pop(0)

@@ -22,6 +22,7 @@ from tests.simulation.lab import BEGIN_MS, run
 from tests.simulation.places import PBX
 from tests.simulation.result import Result
 from tests.simulation.shrink import shortest
+from wire.ari.hearing import Hearing
 from wire.ari.session import Down
 from wire.store.journal import JournalWriter
 from wire.store.quarantine import Quarantine
@@ -334,6 +335,7 @@ def _end_nothing_unseen(self: Any, before: Any, settled: bool) -> Any:
     return frozenset(), adopted, corrected
 
 
+DEAF = [Fault(1, 4_000, "link-deaf", ())]
 SPOILT: dict[str, tuple[Any, str, Any, list[Fault]]] = {
     "a nacked message counts as confirmed": (Outgoing, "outcomes_came", _take_failures_for_confirms, BAD),
     "a commit in doubt is done again": (
@@ -373,6 +375,14 @@ SPOILT: dict[str, tuple[Any, str, Any, list[Fault]]] = {
                 Fault(at, at * 3_000 + 600, "crash", ("connection",)),
             )
         ],
+    ),
+    "a deaf link is not given up": (Hearing, "judged", lambda *_: None, DEAF),
+    "the gap of a deaf link begins with the last byte": (Hearing, "heard_ms", lambda *_: None, DEAF),
+    "the gap of a Connection that was killed when its link was suspect begins with the last byte": (
+        Hearing,
+        "heard_ms",
+        lambda *_: None,
+        [*DEAF, Fault(2, 29_960, "crash", ("connection",))],  # just after a look
     ),
     "a call that ended unseen goes on for ever": (
         recovery._Diff,
