@@ -25,6 +25,7 @@ def settings(luck: random.Random, keep: int) -> Settings:
                 {
                     "name": PBX,
                     "url": "ws://127.0.0.1:8088/ari",
+                    "connect_timeout": 1.0,
                     "dead_after": 3.0,
                     "replaced_retry": 2.0,
                     "retry": {"minimum": 0.1, "maximum": 1.0},

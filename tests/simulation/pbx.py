@@ -114,6 +114,10 @@ class Pbx:
         """Which of them were dropped since a link was deaf."""
         self.to_come = calls
         """Recordings not begun yet."""
+        self.halted = False
+        """It takes connections up later."""
+        self._waiting: list[Callable[[], bool]] = []
+        """Who asked meanwhile; each is to be told when it goes on, and says whether it is still there."""
         self.drop = self.double = self.garble = 0
         """So many of the next frames are lost, come twice, come garbled."""
         self.bugs: list[Where] = []
@@ -230,6 +234,33 @@ class Pbx:
         self.link = Link(len(self.links) + 1, frame, closed, heard)
         self.links.append(self.link)
         return self.link
+
+    def wait(self, answered: Callable[[], bool]) -> None:
+        """A client connects while we are halted.
+
+        Args:
+            answered: to be called when we go on; whether the client is still there.
+        """
+        self._waiting.append(answered)
+
+    def halt(self, ms: int) -> None:
+        """The link is dead, and whoever connects is answered later: by then it may have given up and come again."""
+        self._lab.happened["pbx.halt"] += not self.halted
+        self.stall()
+        self.halted = True
+        self._lab.clock.after(ms, self._take_up)
+
+    def _take_up(self) -> None:
+        self.halted = False
+        waiting, self._waiting = self._waiting, []
+        for answered in waiting:
+            if not answered():
+                self._lab.clock.after(self._luck.randint(0, 300), self._answer_late)
+
+    def _answer_late(self) -> None:
+        """Somebody who is gone gets our application."""
+        self._lab.happened["link.late"] += self.link is not None
+        self.replace()
 
     def detach(self, link: Link) -> None:
         """The client is gone."""

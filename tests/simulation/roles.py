@@ -50,6 +50,7 @@ class ConnectionMachine(Machine):
         self._rules = ari.Rules(
             Backoff(pbx.retry.minimum, pbx.retry.maximum), pbx.dead_after, pbx.replaced_retry, pbx.retry.maximum
         )
+        self._connect_ms = pbx.connect_timeout * 1000
         self._state: ari.State = ari.Disconnected()
         self._link: Link | None = None
         self._links = 0
@@ -128,6 +129,8 @@ class ConnectionMachine(Machine):
                 self._say_link(LinkChanged(True, self._links))
             case ari.AnnounceDown(why, detail):
                 self.lab.happened["link.given_up"] += why is ari.Down.DEAF
+                explained = why is ari.Down.REPLACED and isinstance(self._state, ari.BackingOff)
+                self.lab.happened["link.explained"] += explained
                 self._now_ms()
                 told = {"reason": why.value, "detail": detail, "last_data_ms": self._heard_ms(), "behind_ms": 0}
                 self._append(Kind.LINK_DOWN, told)
@@ -156,6 +159,11 @@ class ConnectionMachine(Machine):
     def _connect(self) -> None:
         if not isinstance(self._state, ari.Connecting):
             return
+        if self.lab.pbx.halted:
+            attempt = self._state
+            self.lab.pbx.wait(lambda: self._answered(attempt))
+            self.later(self._connect_ms, lambda: self._give_up(attempt))
+            return
         link = self.lab.pbx.attach(
             lambda body: self.do(lambda: self._frame(link, body)),
             lambda why, detail: self.do(lambda: self._closed(link, why, detail)),
@@ -167,6 +175,17 @@ class ConnectionMachine(Machine):
         self._link = link
         self._hear()
         self._feed(ari.Opened())
+
+    def _answered(self, attempt: ari.State) -> bool:
+        """The PBX goes on; whether we still wait for that."""
+        waits = self.alive and self._state is attempt
+        if waits:
+            self.do(self._connect)
+        return waits
+
+    def _give_up(self, attempt: ari.State) -> None:
+        if self._state is attempt:
+            self._feed(ari.Refused(Fault.TIMEOUT, "nobody answers", unanswered=True))
 
     def _hear(self) -> None:
         self._ear.hear(self.lab.clock.seconds, self.lab.clock.boottime)
