@@ -194,20 +194,12 @@ def open_sound(
         StoreDamaged: the file is torn or corrupt.
         StoreUnusable, StoreForeign: as open_writer.
     """
-    connection = None
-    try:
+    with translated(path):
         make_directory(path.parent)
         # SQLite makes files with the umask's rights, and the WAL with its database's: so the file is made first.
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw",
-            uri=True,
-            timeout=BUSY_TIMEOUT_MS / 1000,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
+    with _connected(path, "rw") as connection:
         teach(connection)
         version, application, tables = _head(connection, path)
         if (tables and application != schema.application_id) or (application not in (0, schema.application_id)):
@@ -234,16 +226,30 @@ def open_sound(
             _migrate(connection, schema, version)
         if check and tables and schema.damage is not None and (found := schema.damage(connection)) is not None:
             raise StoreDamaged(path, found)
+    return Opened(connection, fresh=version == 0, set_aside=None, damage=None)
+
+
+@contextlib.contextmanager
+def _connected(path: Path, mode: Literal["rw", "ro"]) -> Iterator[sqlite3.Connection]:
+    """A new connection, which stays open behind the block unless that raises; then errors are told as ours."""
+    connection = None
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        yield connection
     except (sqlite3.Error, OSError, StoreError, UnicodeDecodeError) as error:
         if connection is not None:
             connection.close()
-        if isinstance(error, StoreError):
-            raise
-        known = classify(path, error)
-        if known is None:
+        known = error if isinstance(error, StoreError) else classify(path, error)
+        if known is None or known is error:
             raise
         raise known from error
-    return Opened(connection, fresh=version == 0, set_aside=None, damage=None)
 
 
 def teach(connection: sqlite3.Connection) -> None:
@@ -361,15 +367,7 @@ def open_reader(path: Path, schema: Schema | None = None) -> sqlite3.Connection:
         StoreDamaged: it is no database, or not that one.
         StoreForeign: it is of a newer arimon.
     """
-    connection = None
-    try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro",
-            uri=True,
-            timeout=BUSY_TIMEOUT_MS / 1000,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+    with _connected(path, "ro") as connection:
         connection.execute("PRAGMA query_only=1")
         version, _, tables = _head(connection, path)
         # Whatever it says its version is: what is in it can be read.
@@ -377,15 +375,6 @@ def open_reader(path: Path, schema: Schema | None = None) -> sqlite3.Connection:
             if _is_newer(connection, schema, version):
                 raise _newer(path, schema, version)
             raise StoreDamaged(path, "its schema is another" if tables else "is empty")
-    except (sqlite3.Error, UnicodeDecodeError, StoreError) as error:
-        if connection is not None:
-            connection.close()
-        if isinstance(error, StoreError):
-            raise
-        known = classify(path, error)
-        if known is None:
-            raise
-        raise known from error
     return connection
 
 

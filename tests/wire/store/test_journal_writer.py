@@ -42,6 +42,17 @@ def fill_disk(writer: JournalWriter, pages: int = 1) -> None:
     connection.execute(f"PRAGMA max_page_count={pages}")
 
 
+def refused(journal: "Harness", eventually: "Eventually", size: int) -> JournalWriter:
+    """A writer with a reserve of 64 KiB, whose disk has become full: row 1 is committed, row 2 of this size waits."""
+    writer = journal.writer(reserve_bytes=65536)
+    append(writer, 1, 1)
+    assert writer.flush(10)
+    fill_disk(writer)
+    append(writer, 2, 2, b"x" * size)
+    eventually(lambda: writer.health().state == "refused")
+    return writer
+
+
 def test_rows_are_numbered_from_one(journal: "Harness") -> None:
     """Rows get n = 1, 2, 3 … in the order of appending, with time, kind and body as given."""
     writer = journal.writer()
@@ -160,12 +171,7 @@ def test_a_full_disk_loses_nothing_within_the_reserve(journal: "Harness", eventu
 
 def test_what_overflows_the_reserve_is_told(journal: "Harness", eventually: "Eventually") -> None:
     """Beyond the reserve rows are counted, and one `lost` row in their place tells from when to when, how many, why."""
-    writer = journal.writer(reserve_bytes=65536)
-    append(writer, 1, 1)
-    assert writer.flush(10)
-    fill_disk(writer)
-    append(writer, 2, 2, b"x" * 30_000)
-    eventually(lambda: writer.health().state == "refused")
+    writer = refused(journal, eventually, 30_000)
     append(writer, 3, 102, b"x" * 1000)
     health = writer.health()
     kept = health.waiting_rows
@@ -186,12 +192,7 @@ def test_what_overflows_the_reserve_is_told(journal: "Harness", eventually: "Eve
 
 def test_rows_lost_while_the_clock_is_set_back(journal: "Harness", eventually: "Eventually") -> None:
     """The `lost` row tells from the earliest of their times to the latest."""
-    writer = journal.writer(reserve_bytes=65536)
-    append(writer, 1, 1)
-    assert writer.flush(10)
-    fill_disk(writer)
-    append(writer, 2, 2, b"x" * 65000)
-    eventually(lambda: writer.health().state == "refused")
+    writer = refused(journal, eventually, 65_000)
     for at_ms in (5000, 6000, 3000, 4000):
         writer.append(Kind.FRAME, at_ms, b"x" * 1000)
     fill_disk(writer, 100_000)
@@ -202,12 +203,7 @@ def test_rows_lost_while_the_clock_is_set_back(journal: "Harness", eventually: "
 
 def test_link_rows_are_kept_when_frames_are_lost(journal: "Harness", eventually: "Eventually") -> None:
     """Link and operator rows have room above the reserve; the gap before them is told in its place."""
-    writer = journal.writer(reserve_bytes=65536)
-    append(writer, 1, 1)
-    assert writer.flush(10)
-    fill_disk(writer)
-    append(writer, 2, 2, b"x" * 65000)
-    eventually(lambda: writer.health().state == "refused")
+    writer = refused(journal, eventually, 65_000)
     append(writer, 3, 9, b"x" * 1000)
     writer.append(Kind.LINK_DOWN, 1010, b"{}")
     append(writer, 11, 12, b"x" * 1000)
