@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -40,7 +40,7 @@ from wire.host_clock import HostClock, boot_id, now_ms
 from wire.metrics import names
 from wire.store.bell import Bell
 from wire.store.errors import StoreError
-from wire.store.journal import JournalReader, JournalWriter
+from wire.store.journal import JournalHealth, JournalReader, JournalWriter
 from wire.store.row import Kind, Position, Row
 
 RECOVERY = Place("recovery", None)
@@ -53,6 +53,14 @@ _COMMANDS = 100
 """Most operators' commands that are read back for the row before them."""
 _BEHIND_LIMIT_MS = 60_000
 """A frame's time that is further from ours than this says that a clock is wrong, not that it was late."""
+
+
+class Complained(NamedTuple):
+    """What the log has said of the journal's disk."""
+
+    set_aside: int
+    """Damaged files."""
+    is_refused: bool
 
 
 class ConnectionActor(WorkerActor):
@@ -68,6 +76,7 @@ class ConnectionActor(WorkerActor):
         self._reached: Position | None = None
         self._bell = Bell(start.directory / "bell")
         self._journal = JournalWriter(start.directory / "journal", start.settings.journal, self._committed)
+        self._complained = Complained(0, False)
         self._journal.start()
         self._clock = HostClock()
         self._tell_clock(True, before_ms)
@@ -122,6 +131,18 @@ class ConnectionActor(WorkerActor):
         health = self._journal.health()
         self.metrics.counter(names.JOURNAL_ROWS_LOST).value = health.lost_rows
         self.metrics.gauge(names.JOURNAL_RESERVE).set(health.waiting_bytes)
+        self._complain(health)
+
+    def _complain(self, health: JournalHealth) -> None:
+        """The log says what is wrong with the journal's disk, once, and that it works again."""
+        for path in health.set_aside[self._complained.set_aside :]:
+            self.log.error("connection.journal_damaged", set_aside=path)
+        is_refused = health.state == "refused"
+        if is_refused and not self._complained.is_refused:
+            self.log.error("connection.disk_refuses", error=health.reason)
+        elif self._complained.is_refused and not is_refused:
+            self.log.info("connection.disk_works")
+        self._complained = Complained(len(health.set_aside), is_refused)
 
     # --- in the loop's thread -----------------------------------------------------------------------------------------
 

@@ -18,8 +18,9 @@ CONNECTION = {
     "link": {"name": "connected", "since_ms": 5, "attempt": 0, "detail": ""},
     "events": 10,
     "events_per_second": 2.5,
-    "journal": {"state": "writing", "reason": "", "lost_rows": 0, "last_n": 12},
+    "journal": {"state": "working", "reason": None, "lost_rows": 0, "last_n": 12, "set_aside": ()},
 }
+JOURNAL: Any = CONNECTION["journal"]
 SWITCHBOARD = {
     "lag_rows": 0,
     "lag_seconds": 0.0,
@@ -113,12 +114,17 @@ def test_before_anybody_has_reported_everything_is_unknown() -> None:
             "pbx/pbx1/connection: backing_off: refused",
         ),
         (
-            {"connection": CONNECTION | {"journal": {"state": "refused", "reason": "disk full", "lost_rows": 0}}},
+            {"connection": CONNECTION | {"journal": JOURNAL | {"state": "refused", "reason": "disk full"}}},
             "pbx/pbx1/connection: the journal's disk refuses rows: disk full",
         ),
         (
-            {"connection": CONNECTION | {"journal": {"state": "writing", "reason": "", "lost_rows": 5}}},
+            {"connection": CONNECTION | {"journal": JOURNAL | {"lost_rows": 5}}},
             "pbx/pbx1/connection: 5 rows lost since the start of Connection",
+        ),
+        (
+            {"connection": CONNECTION | {"journal": JOURNAL | {"set_aside": ("1.journal.corrupt-2",)}}},
+            "pbx/pbx1/connection: a damaged file of the journal was set aside since the start of Connection:"
+            " 1.journal.corrupt-2",
         ),
         (
             {"switchboard": SWITCHBOARD | {"lag_rows": 7, "lag_seconds": LAG_LIMIT + 1}},

@@ -52,6 +52,11 @@ def stage(tmp_path: Path, faults: Path) -> Iterator[Site]:
     yield from Site(tmp_path, faults).running()
 
 
+def logged(site: Site, event: str) -> bool:
+    """Whether the daemon's log has such an event."""
+    return f'"event":"{event}"' in (site.daemon.folder / "arimond.log").read_text()
+
+
 @pytest.fixture
 def small(tmp_path: Path, faults: Path) -> Iterator[Site]:
     """With a reserve that is full within a second (and, where Connection gets no CPU, without a fault as well)."""
@@ -66,6 +71,8 @@ def test_a_journal_without_room_is_told_and_what_memory_cannot_hold_is_a_gap(sma
     assert small.pbx()["link"]["state"] == "connected"
     small.relieve("journal.full")
     wait_for(lambda: "disk refuses" not in problems(small.daemon), "it works again")
+    wait_for(lambda: logged(small, "connection.disk_works"), "the log says so")
+    assert logged(small, "connection.disk_refuses")
     wait_for_messages(small.daemon)
     assert set(restarts(small.daemon).values()) == {0}
     finish(small.daemon, small.simulator)
@@ -106,7 +113,9 @@ def test_a_torn_segment_is_set_aside_and_the_hole_is_told(stage: Site) -> None:
     before = len(stage.daemon.messages())
     stage.daemon.start()
     wait_for(lambda: len(stage.daemon.messages()) > before + 30, "messages flow")
-    assert list(journal.glob("*.corrupt-*"))
+    aside = next(journal.glob("*.journal.corrupt-*Z"))
+    wait_for(lambda: aside.name in problems(stage.daemon), "it is told as a problem")
+    wait_for(lambda: logged(stage, "connection.journal_damaged"), "the log says so")
     finish(stage.daemon, stage.simulator)
     for stream, messages in by_stream(stage.daemon.messages(), "").items():
         assert [each["sequence"] for each in messages] == list(range(1, len(messages) + 1)), stream
