@@ -263,6 +263,10 @@ def _hangup_by(cast: _Cast) -> str:
     if not root.person:
         # A Local pair at the root stands for the party that was called through it. What it passes on from its own
         # other half comes from who is there by now; without a source it was optimised away, and that party is asked.
+        # Where both ends hang up at once, each passes on its own: whoever the root stands for had asked by itself then.
+        together = abs((caller.ended_ms or 0) - (root.ended_ms or 0)) < _TOGETHER_MS
+        if caller.source == caller.channel and together and root.source is not None and is_half(root.source):
+            return "origin"
         if source is None:
             source = _behind(call, caller, frozenset())
         elif root.source == root.channel and source != "dialplan":
