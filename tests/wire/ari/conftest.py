@@ -3,8 +3,9 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import structlog
@@ -17,6 +18,9 @@ from tests.wire.ari.fakes import LIMIT, Certificates, Doorway, Facts, FakePbx, P
 from wire.ari import client
 from wire.ari.client import AriLink
 from wire.ari.session import Described, Down
+
+Between = TypeVar("Between", Proxy, Doorway)
+Start = Callable[[int], Awaitable[Between]]
 
 
 @pytest.fixture
@@ -91,12 +95,13 @@ async def watch(facts: Facts) -> AsyncIterator[Callable[[Pbx], Watched]]:
             await task
 
 
-@pytest.fixture
-async def proxy(facts: Facts) -> AsyncIterator[Callable[[int], Awaitable[Proxy]]]:
-    started: list[tuple[Proxy, asyncio.Server]] = []
+@asynccontextmanager
+async def standing(kind: Callable[[int, Facts], Between], facts: Facts) -> AsyncIterator[Start[Between]]:
+    """Starts what stands between a link and a PBX, before the port given; all of it is stopped at the end."""
+    started: list[tuple[Between, asyncio.Server]] = []
 
-    async def start(target: int) -> Proxy:
-        one = Proxy(target, facts)
+    async def start(target: int) -> Between:
+        one = kind(target, facts)
         started.append((one, await one.start()))
         return one
 
@@ -108,19 +113,15 @@ async def proxy(facts: Facts) -> AsyncIterator[Callable[[int], Awaitable[Proxy]]
 
 
 @pytest.fixture
-async def doorway(facts: Facts) -> AsyncIterator[Callable[[int], Awaitable[Doorway]]]:
-    started: list[tuple[Doorway, asyncio.Server]] = []
+async def proxy(facts: Facts) -> AsyncIterator[Start[Proxy]]:
+    async with standing(Proxy, facts) as start:
+        yield start
 
-    async def start(target: int) -> Doorway:
-        one = Doorway(target, facts)
-        started.append((one, await one.start()))
-        return one
 
-    yield start
-    for one, server in started:
-        server.close()
-        await one.stop()
-        await server.wait_closed()
+@pytest.fixture
+async def doorway(facts: Facts) -> AsyncIterator[Start[Doorway]]:
+    async with standing(Doorway, facts) as start:
+        yield start
 
 
 @pytest.fixture
