@@ -314,11 +314,18 @@ class Lab:
                 continue
             looked = self.clock.now
             why = self._waiting_for()
-            if why is None:
+            if why is None and self._stored():
                 break
             if self.clock.now > until:
                 self.wrong.append(f"not through after {PATIENCE_MS / 1000:.0f} s without any fault: {why}")
                 break
+
+    def _stored(self) -> bool:
+        """Have Switchboard store all anew; False if it dies of that, as it may of what was damaged long ago."""
+        switchboard = self.machines[SWITCHBOARD]
+        assert isinstance(switchboard, SwitchboardMachine)
+        switchboard.do(switchboard.store)
+        return switchboard.alive
 
     def _go_on(self) -> bool:
         if self.clock.steps > MOST_STEPS:

@@ -183,15 +183,17 @@ class SwitchboardMachine(Machine):
         self.outgoing.handle(Unparked(tuple(ids)), self.lab.clock.now)
         self._set_offer_timer()
 
-    def left(self) -> list[str]:
-        """When all is quiet and two more snapshots are stored, nothing is kept of how far calls came that are over, nor
-        of what an operator has settled."""
-        folding, ledger = self.folding, self.ledger
+    def store(self) -> None:
+        """As many snapshots more as are kept."""
         for _ in range(KEEP):
-            folding._since_snapshot += 1
-            folding.begin_snapshot()
-            while folding.snapshot():
+            self.folding._since_snapshot += 1
+            self.folding.begin_snapshot()
+            while self.folding.snapshot():
                 pass
+
+    def left(self) -> list[str]:
+        """After `store` nothing is kept of how far calls came that are over, nor of what an operator has settled."""
+        folding, ledger = self.folding, self.ledger
         [entries] = ledger._connection.execute("SELECT count(*) FROM quarantine").fetchone()
         if settled := entries - ledger.quarantine.count():
             return [f"{settled} settled entries of the quarantine are never forgotten"]

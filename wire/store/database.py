@@ -41,8 +41,11 @@ CHECKPOINT_PAGES = 16_000
 WAL_LIMIT_BYTES = CHECKPOINT_PAGES * 4096
 SUFFIXES = ("", "-wal", "-shm")
 _OBJECTS = "SELECT name, sql FROM sqlite_schema ORDER BY name"
-_REPEAT = "CREATE VIEW version AS SELECT {} AS version"
-"""Says the version a second time: one byte changed in the file's head would else make it a newer arimon's."""
+_REPEAT = "CREATE TABLE version (version_{} INTEGER)"
+"""Says the version a second time: one byte changed in the file's head would else make it a newer arimon's.
+
+A table, for a view may keep SQLite 3.40's checks from looking at the list of free pages.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Schema:
     text is another counts as damaged.
     """
     repeats_since: int = 1
-    """From this version on a file says its version a second time, as the text of a view."""
+    """From this version on a file says its version a second time, as the name of a column."""
     check: Literal["quick_check", "integrity_check"] = "quick_check"
     """How SQLite looks at a file's structure; only the second finds an index that its table does not fit."""
     damage: Callable[[sqlite3.Connection], str | None] | None = None
@@ -313,7 +316,7 @@ def _migrate(connection: sqlite3.Connection, schema: Schema, version: int) -> No
             for statement in _statements(step):
                 connection.execute(statement)
         if len(schema.steps) >= schema.repeats_since:
-            connection.execute("DROP VIEW IF EXISTS version")
+            connection.execute("DROP TABLE IF EXISTS version")
             connection.execute(_REPEAT.format(len(schema.steps)))
         connection.execute(f"PRAGMA application_id={schema.application_id}")
         connection.execute(f"PRAGMA user_version={len(schema.steps)}")

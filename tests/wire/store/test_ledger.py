@@ -100,6 +100,22 @@ def test_a_damaged_ledger_is_set_aside(ledger: Ledger, path: Path) -> None:
     assert ledger.position() is None
 
 
+def test_a_damaged_list_of_free_pages_is_found(ledger: Ledger, path: Path) -> None:
+    """At the opening: else each process that wants more room than there is would die of it."""
+    snapshot = ledger.snapshots.begin(Position("j", 1), 1, "hash", 1)
+    ledger.snapshots.put(snapshot, [("", bytes(50_000))])
+    ledger.snapshots.discard(snapshot)
+    ledger.close()
+    with path.open("r+b") as file:
+        file.seek(32)
+        first = int.from_bytes(file.read(4), "big")  # SQLite's file format: the page where the list begins
+        assert first
+        file.seek((first - 1) * 4096)
+        file.write(bytes(4096))
+    opened = ledger.open()
+    assert opened.set_aside is not None, opened
+
+
 @pytest.mark.parametrize(
     "change",
     [
