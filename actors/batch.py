@@ -20,7 +20,9 @@ class Batch:
     at_ms: int = 0
     """When we had the last of them, Unix milliseconds."""
     latest_ms: int = 0
-    """The latest of their times: another, where the clock was set back."""
+    """The latest of their times and of those before: another, where the host's clock was set back."""
+    back_ms: int | None = None
+    """The earliest of their times that are before the latest until then."""
     messages: list[OutboundMessage] = field(default_factory=list)
     arrived: list[int] = field(default_factory=list)
     """As in `Committed`; those of the row under way have none yet."""
@@ -39,7 +41,10 @@ class Batch:
         self.rows += 1
         self.arrived.extend([row.at_ms] * (len(self.messages) - len(self.arrived)))
         self.position, self.at_ms = Position(uuid, row.n), row.at_ms
-        self.latest_ms = max(self.latest_ms, row.at_ms)
+        if row.at_ms >= self.latest_ms:
+            self.latest_ms = row.at_ms
+        elif self.back_ms is None or row.at_ms < self.back_ms:
+            self.back_ms = row.at_ms
 
     def committed(self, entries: list[Entry]) -> "Committed":
         """All of it is on disk.

@@ -73,8 +73,12 @@ class Folding:
         self._singly = 0
         """Rows that are yet to be taken singly."""
         self._since_snapshot = 0
+        self._at_ms = 0
+        """The time of the last row."""
         self._latest_ms = 0
         """The latest time of a row since the last snapshot was begun."""
+        self._back_ms: int | None = None
+        """The earliest since then that is before one before it; None if there is none."""
         self._snapshot: Iterator[None] | None = None
         self._ended: set[str] = set()
         """Streams that have ended, whose calls some complete snapshot may yet need to be told of."""
@@ -132,7 +136,7 @@ class Folding:
             self.position = checkpoint
             position = yield from self._load_snapshot()
             yield from self._refold(position, checkpoint)
-            self._standing.batch, self._uncommitted = Batch(), False
+            self._standing.batch, self._uncommitted = Batch(latest_ms=self._ledger.latest_ms()), False
             self._agree(self._resume_all())
         self._standing.muted = False
 
@@ -179,7 +183,10 @@ class Folding:
                 latest_ms = self._ledger.latest_ms()
                 began_ms = self._reader.began_ms()
                 self._standing.miss(
-                    checkpoint.n, latest_ms if began_ms is None else min(began_ms, latest_ms), latest_ms
+                    checkpoint.n,
+                    latest_ms if began_ms is None else min(began_ms, latest_ms),
+                    latest_ms,
+                    self._ledger.back_ms(),
                 )
                 self._close_ended()
                 # From what is left nobody could put this together again.
@@ -298,7 +305,7 @@ class Folding:
         entries: list[Entry] = []
         try:
             with self._ledger.transaction():
-                self._ledger.move(batch.position, batch.latest_ms)
+                self._ledger.move(batch.position, batch.latest_ms, batch.back_ms)
                 entries = self._ledger.outbox.add(batch.messages, now_ms)
                 self._ledger.quarantine.add(batch.suspects, now_ms)
                 self._ledger.quarantine.settle(batch.attempts, now_ms)
@@ -313,10 +320,12 @@ class Folding:
         self.position = batch.position
         self._ended.update(batch.ended, batch.amended)
         self._uncommitted = False
-        self._standing.batch = Batch()
+        self._standing.batch = Batch(latest_ms=batch.latest_ms)
         self._singly = max(0, self._singly - batch.rows)
         self._since_snapshot += batch.rows
-        self._latest_ms = max(self._latest_ms, batch.latest_ms)
+        self._at_ms, self._latest_ms = batch.at_ms, max(self._latest_ms, batch.latest_ms)
+        if batch.back_ms is not None:
+            self._back_ms = batch.back_ms if self._back_ms is None else min(self._back_ms, batch.back_ms)
         if self._standing.resumed or (self._snapshot is None and self._since_snapshot >= self._snapshot_rows()):
             self._standing.resumed = False
             self.begin_snapshot()
@@ -369,8 +378,9 @@ class Folding:
         """Store the state at the checkpoint, if there is anything new; `snapshot` does it."""
         # What waits for the disk is in the state, and not behind the checkpoint.
         if self.position is not None and self._since_snapshot and not self._uncommitted:
-            self._since_snapshot = self._latest_ms = 0
+            self._since_snapshot, self._latest_ms, self._back_ms = 0, self._at_ms, None
             standing = self._standing
+            standing.batch.latest_ms = self._at_ms  # what was before a snapshot needs no refold
             standing.forget_ended()
             standing.fade()
             # Immutable values: this copy is all calls at this row, however long it takes to write.
@@ -414,7 +424,7 @@ class Folding:
             kept = {stream_of(call_id) for call_id in aside | self._standing.over}
             forgotten: set[str] = set()
             faded: list[str] = []
-            ledger.forget_times(self._latest_ms)
+            ledger.forget_times(self._latest_ms, self._back_ms)
             complete = ledger.snapshots.complete_ones()
             if len(complete) == KEEP:  # an only one may turn out to be unreadable: then all is folded again
                 assert self.position is not None

@@ -374,9 +374,9 @@ class Standing:
         self.over = {call_id for call_id in absent if stream_of(call_id) in ended}
         self.maimed = (absent - self.over) & set(maimed)
 
-    def miss(self, n: int, began_ms: int, latest_ms: int) -> None:
+    def miss(self, n: int, began_ms: int, latest_ms: int, back_ms: int | None = None) -> None:
         """Rows that were folded are gone: see `watch.missed`."""
-        self.world = self.world._replace(watch=missed(self.world.watch, n, began_ms, latest_ms))
+        self.world = self.world._replace(watch=missed(self.world.watch, n, began_ms, latest_ms, back_ms))
 
     def forget_ended(self) -> None:
         """Nothing more can come of calls that the world has forgotten."""

@@ -135,8 +135,10 @@ def link_down(watch: Watch, row: Row, told: Mapping[str, Any]) -> tuple[Watch, l
         from_ms = row.at_ms if heard_ms is None else min(int(heard_ms), row.at_ms)
         # A client that Asterisk cut off for reading slowly still reads what was on its way: that was old news.
         from_ms -= int(told.get("behind_ms") or 0)
-        watch = _opened(watch, from_ms, str(told["reason"])[:64] or "unknown")
-    return _looked_away(watch)._replace(n=row.n, seen_ms=row.at_ms, heard_ms=row.at_ms), said
+        watch = _opened(watch, from_ms, str(told["reason"])[:64] or "unknown")._replace(seen_ms=row.at_ms)
+    else:
+        watch = _covers(watch._replace(seen_ms=_seen_ms(watch, row.at_ms)), row.at_ms)
+    return _looked_away(watch)._replace(n=row.n, heard_ms=row.at_ms), said
 
 
 def link_up(
@@ -230,6 +232,15 @@ def _seen_ms(watch: Watch, at_ms: int) -> int:
     return max(at_ms, watch.seen_ms or 0) if lasts else at_ms
 
 
+def _covers(watch: Watch, at_ms: int) -> Watch:
+    """A gap that lasts covers this time too: that of a row in it, before which the host's clock was set back."""
+    gap = watch.gap
+    if gap is None or gap.from_ms is None or at_ms >= gap.from_ms:
+        return watch
+    # What is now its latest time is no longer its beginning.
+    return watch._replace(gap=gap._replace(from_ms=at_ms), seen_ms=max(watch.seen_ms or 0, gap.from_ms))
+
+
 def _opened(watch: Watch, from_ms: int, reason: str) -> Watch:
     """A gap begins, and lasts.
 
@@ -274,7 +285,7 @@ def rows_lost(watch: Watch, correlation: Correlation, row: Row, told: Mapping[st
     return watch._replace(silent=watch.doubted(correlation.channels))
 
 
-def missed(watch: Watch, n: int, began_ms: int, latest_ms: int) -> Watch:
+def missed(watch: Watch, n: int, began_ms: int, latest_ms: int, back_ms: int | None = None) -> Watch:
     """Rows that were folded are gone from the journal: a gap, for nobody knows which gaps they held that are not told.
 
     Args:
@@ -282,6 +293,7 @@ def missed(watch: Watch, n: int, began_ms: int, latest_ms: int) -> Watch:
         n: the last of them.
         began_ms: the earliest time that they may have, if nothing came before them, Unix milliseconds.
         latest_ms: the latest of their times.
+        back_ms: the earliest of those after the host's clock was set back; None if it was not.
     """
     heard_ms = watch.heard_ms if watch.heard_ms is not None else began_ms
     gap = watch.gap
@@ -292,7 +304,8 @@ def missed(watch: Watch, n: int, began_ms: int, latest_ms: int) -> Watch:
         latest_ms = max(latest_ms, gap.from_ms or 0, gap.to_ms or 0)
         from_ms = heard_ms if gap.from_ms is None else gap.from_ms
         watch = watch._replace(gap=gap._replace(from_ms=from_ms, to_ms=None, reason=JOURNAL_LOST))
-    return watch._replace(n=max(watch.n, n), seen_ms=max(watch.seen_ms or 0, latest_ms))
+    watch = watch._replace(n=max(watch.n, n), seen_ms=max(watch.seen_ms or 0, latest_ms))
+    return watch if back_ms is None else _covers(watch, back_ms)
 
 
 def _looked_away(watch: Watch) -> Watch:

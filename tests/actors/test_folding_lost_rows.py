@@ -228,3 +228,28 @@ def test_a_gap_covers_folded_rows_that_are_gone(bench: Bench, anew: bool, left: 
         rfc3339(10_000 if left or stored else bench.began_ms),
         rfc3339(50_100),
     )
+
+
+@pytest.mark.parametrize("bench", [(None, "full")], indirect=True)
+@pytest.mark.parametrize("left", [0, 1])
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_gap_covers_the_times_after_a_clock_set_back_of_rows_that_are_gone(
+    bench: Bench, batches: int, left: int
+) -> None:
+    """A link-down among them was published with such a time, and the clock's row went with it."""
+    up = {"generation": 1, "app": "arimon", "last_row_ms": None}
+    down = {"reason": "closed", "detail": "", "last_data_ms": None, "behind_ms": 0}
+    bench.row(Kind.LINK_UP, 60_000, up)
+    if batches == 2:
+        bench.fold()
+    bench.row(Kind.LINK_DOWN, 20_000, down)
+    bench.row(Kind.LINK_UP, 20_100, up)
+    bench.fold()
+    bench.cut(left)
+    bench.row(Kind.LINK_UP, 70_000, up | {"last_row_ms": 60_000})
+    bench.row(Kind.LINK_DOWN, 71_000, down)
+    bench.fold()
+    [gap] = [message.body for message in bench.published() if message.operation == "monitoring-gap"]
+    told = orjson.loads(gap)["data"]
+    from_ms = 20_000 if left else bench.began_ms
+    assert (told["reason"], told["from"], told["to"]) == ("journal-lost", rfc3339(from_ms), rfc3339(70_000))

@@ -94,6 +94,7 @@ SCHEMA = Schema(
         quarantine.CRC_STEP,
         snapshots.CRC_STEP,
         "-- Since here the version is said twice.",
+        "ALTER TABLE checkpoint ADD COLUMN back_ms INTEGER; -- see Ledger.back_ms",
     ),
     repeats_since=12,
     check="integrity_check",
@@ -200,17 +201,19 @@ class Ledger:
         uuid, n = self._connection.execute("SELECT uuid, n FROM checkpoint").fetchone()
         return None if uuid is None else Position(uuid, n)
 
-    def move(self, position: Position, latest_ms: int) -> None:
+    def move(self, position: Position, latest_ms: int, back_ms: int | None = None) -> None:
         """Move the checkpoint; within a transaction. What was counted against the old one is forgotten.
 
         Args:
             position: Where to.
             latest_ms: The latest time of the rows passed, Unix milliseconds.
+            back_ms: The earliest of theirs that is before one that came before it; None if there is none.
         """
         self._connection.execute(
-            "UPDATE checkpoint SET uuid = ?, n = ?, crc = ?, moved_ms = max(coalesce(moved_ms, 0), ?), attempts = 0,"
-            " row_uuid = NULL, row_n = NULL, row_begun = 0",
-            (*position, _checksum(*position), latest_ms),
+            "UPDATE checkpoint SET uuid = ?, n = ?, crc = ?, moved_ms = max(coalesce(moved_ms, 0), ?),"
+            " back_ms = coalesce(min(back_ms, ?), back_ms, ?), attempts = 0, row_uuid = NULL, row_n = NULL,"
+            " row_begun = 0",
+            (*position, _checksum(*position), latest_ms, back_ms, back_ms),
         )
         self._attempt = self._trying = None
 
@@ -222,13 +225,19 @@ class Ledger:
         found: int = self._connection.execute("SELECT coalesce(moved_ms, 0) FROM checkpoint").fetchone()[0]
         return found
 
-    def forget_times(self, latest_ms: int) -> None:
+    def back_ms(self) -> int | None:
+        """The earliest time of those rows after the host's clock was set back; None if it was not."""
+        found: int | None = self._connection.execute("SELECT back_ms FROM checkpoint").fetchone()[0]
+        return found
+
+    def forget_times(self, latest_ms: int, back_ms: int | None = None) -> None:
         """A refold begins later than it did; within a transaction.
 
         Args:
             latest_ms: The latest time of the rows that it needs now, Unix milliseconds.
+            back_ms: As `back_ms` says it of these.
         """
-        self._connection.execute("UPDATE checkpoint SET moved_ms = ?", (latest_ms,))
+        self._connection.execute("UPDATE checkpoint SET moved_ms = ?, back_ms = ?", (latest_ms, back_ms))
 
     def begin_attempt(self) -> int:
         """Count a start. Asked again since the disk refused, it counts no second one.

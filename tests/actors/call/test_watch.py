@@ -6,7 +6,7 @@ import pytest
 
 from actors.call.decoding import milliseconds
 from actors.call.events import Channel
-from actors.call.watch import clock, link_up, missed, rows_lost
+from actors.call.watch import clock, link_down, link_up, missed, rows_lost
 from tests.telling import DOWN, SECOND, UP, Told, call_under_way, look
 from wire.store.row import Kind, Row
 
@@ -148,6 +148,20 @@ def test_rows_that_are_gone_after_a_clock_set_back(caller: Channel, told: Told) 
     watch, _ = link_up(watch, correlation, Row(3, 17 * SECOND, Kind.LINK_UP, b""), UP, True)
     assert watch.gap is not None
     assert (watch.gap.reason, watch.gap.from_ms, watch.gap.to_ms) == ("journal-lost", 14 * SECOND, 42 * SECOND)
+
+
+def test_a_link_down_in_a_gap_after_a_clock_set_back(caller: Channel, told: Told) -> None:
+    """The gap of rows that are gone covers it, though the row that told of the clock went with them."""
+    call_under_way(told, caller, 1)
+    correlation = told.run.world.correlation
+    watch = missed(told.run.world.watch, 12, 39 * SECOND, 40 * SECOND)
+    assert watch.gap is not None
+    began_ms = watch.gap.from_ms
+    assert began_ms is not None
+    watch, _ = link_down(watch, Row(13, began_ms - 5000, Kind.LINK_DOWN, b""), DOWN | {"last_data_ms": None})
+    watch, _ = link_up(watch, correlation, Row(14, began_ms - 3000, Kind.LINK_UP, b""), UP, False)
+    assert watch.gap is not None
+    assert (watch.gap.from_ms, watch.gap.to_ms) == (began_ms - 5000, 40 * SECOND)
 
 
 def test_rows_lost_across_a_clock_set_back(told: Told, caller: Channel) -> None:

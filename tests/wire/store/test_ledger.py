@@ -221,6 +221,18 @@ def test_the_latest_time_is_kept_where_the_clock_was_set_back(ledger: Ledger, pa
     assert ledger.latest_ms() == 20
 
 
+def test_the_earliest_time_after_the_clock_was_set_back_is_kept(ledger: Ledger, path: Path) -> None:
+    """Of the rows that a refold needs, over deaths."""
+    assert ledger.back_ms() is None
+    for n, back_ms in ((1, None), (2, 30), (3, 40), (4, None), (5, 20)):
+        with ledger.transaction():
+            ledger.move(Position("j", n), 90, back_ms)
+    assert again(ledger, path).back_ms() == 20
+    with ledger.transaction():
+        ledger.forget_times(90)
+    assert ledger.back_ms() is None
+
+
 def test_deaths_of_a_row_are_counted(ledger: Ledger, path: Path) -> None:
     """begin_row tells how often this row was begun without getting past it; another row begins at 0."""
     seven, eight = Position("j", 7), Position("j", 8)
