@@ -76,10 +76,6 @@ def _connection_problems(place: Place, details: dict[str, Any]) -> list[str]:
         problems.append(f"{place}: the journal's disk refuses rows: {journal['reason']}")
     if journal["lost_rows"]:
         problems.append(f"{place}: {journal['lost_rows']} rows lost since the start of Connection")
-    problems += [
-        f"{place}: a damaged file of the journal was set aside since the start of Connection: {path}"
-        for path in journal["set_aside"]
-    ]
     return problems
 
 

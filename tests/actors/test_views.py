@@ -122,11 +122,6 @@ def test_before_anybody_has_reported_everything_is_unknown() -> None:
             "pbx/pbx1/connection: 5 rows lost since the start of Connection",
         ),
         (
-            {"connection": CONNECTION | {"journal": JOURNAL | {"set_aside": ("1.journal.corrupt-2",)}}},
-            "pbx/pbx1/connection: a damaged file of the journal was set aside since the start of Connection:"
-            " 1.journal.corrupt-2",
-        ),
-        (
             {"switchboard": SWITCHBOARD | {"lag_rows": 7, "lag_seconds": LAG_LIMIT + 1}},
             "pbx/pbx1/switchboard: 7 rows behind, for 11 s",
         ),

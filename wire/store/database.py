@@ -41,10 +41,11 @@ CHECKPOINT_PAGES = 16_000
 WAL_LIMIT_BYTES = CHECKPOINT_PAGES * 4096
 SUFFIXES = ("", "-wal", "-shm")
 _OBJECTS = "SELECT name, sql FROM sqlite_schema ORDER BY name"
-_REPEAT = "CREATE TABLE version (version_{} INTEGER)"
+_REPEAT = "CREATE TRIGGER version BEFORE UPDATE ON {} WHEN 0 BEGIN SELECT {}; END"
 """Says the version a second time: one byte changed in the file's head would else make it a newer arimon's.
 
-A table, for a view may keep SQLite 3.40's checks from looking at the list of free pages.
+A trigger that never fires, for a table would have a page of its own that may be lost, and a view may keep SQLite 3.40's
+checks from looking at the list of free pages.
 """
 
 
@@ -62,8 +63,10 @@ class Schema:
     A step is never edited once a file was made with it, not even its comments: SQLite keeps the text, and a file whose
     text is another counts as damaged.
     """
+    repeats_on: str = ""
+    """A table whose rows are never updated: a trigger on it says the file's version a second time. Empty for none."""
     repeats_since: int = 1
-    """From this version on a file says its version a second time, as the name of a column."""
+    """From this version on it does."""
     check: Literal["quick_check", "integrity_check"] = "quick_check"
     """How SQLite looks at a file's structure; only the second finds an index that its table does not fit."""
     damage: Callable[[sqlite3.Connection], str | None] | None = None
@@ -284,7 +287,7 @@ def _is_ours(connection: sqlite3.Connection, schema: Schema) -> bool:
 def _is_newer(connection: sqlite3.Connection, schema: Schema, version: int) -> bool:
     """Whether a file is of a version to come, and says so twice."""
     found = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'version'").fetchall()
-    return version > len(schema.steps) and found == [(_REPEAT.format(version),)]
+    return version > len(schema.steps) and found == [(_REPEAT.format(schema.repeats_on, version),)]
 
 
 def _newer(path: Path, schema: Schema, version: int) -> StoreForeign:
@@ -298,8 +301,8 @@ def _objects(schema: Schema, version: int) -> list[tuple[str, str]]:
     with contextlib.closing(sqlite3.connect("file:objects?mode=memory", uri=True)) as connection:
         for step in schema.steps[:version]:
             connection.executescript(step)
-        if version >= schema.repeats_since:
-            connection.execute(_REPEAT.format(version))
+        if schema.repeats_on and version >= schema.repeats_since:
+            connection.execute(_REPEAT.format(schema.repeats_on, version))
         return connection.execute(_OBJECTS).fetchall()
 
 
@@ -315,9 +318,9 @@ def _migrate(connection: sqlite3.Connection, schema: Schema, version: int) -> No
         for step in schema.steps[version:]:
             for statement in _statements(step):
                 connection.execute(statement)
-        if len(schema.steps) >= schema.repeats_since:
-            connection.execute("DROP TABLE IF EXISTS version")
-            connection.execute(_REPEAT.format(len(schema.steps)))
+        if schema.repeats_on and len(schema.steps) >= schema.repeats_since:
+            connection.execute("DROP TRIGGER IF EXISTS version")
+            connection.execute(_REPEAT.format(schema.repeats_on, len(schema.steps)))
         connection.execute(f"PRAGMA application_id={schema.application_id}")
         connection.execute(f"PRAGMA user_version={len(schema.steps)}")
 

@@ -96,6 +96,7 @@ SCHEMA = Schema(
         "-- Since here the version is said twice.",
         "ALTER TABLE checkpoint ADD COLUMN back_ms INTEGER; -- see Ledger.back_ms",
     ),
+    repeats_on="slice",
     repeats_since=12,
     check="integrity_check",
     damage=_damage,

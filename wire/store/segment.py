@@ -54,6 +54,7 @@ SCHEMA = Schema(
         "-- Since here a row's checksum is of all of it; before, of its time (but for the highest bits) and its body.",
         "-- Since here the version is said twice.",
     ),
+    repeats_on="row",
     repeats_since=3,
     damage=_damage,
 )

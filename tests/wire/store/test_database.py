@@ -24,11 +24,17 @@ from wire.store.database import (
 )
 from wire.store.errors import StoreDamaged, StoreError, StoreForeign, StoreLocked, StoreUnusable
 
-ONE = Schema("test store", 0x1234, ("CREATE TABLE thing (id INTEGER PRIMARY KEY, text TEXT); -- a; comment\n",))
+ONE = Schema(
+    "test store",
+    0x1234,
+    ("CREATE TABLE thing (id INTEGER PRIMARY KEY, text TEXT); -- a; comment\n",),
+    repeats_on="thing",
+)
 TWO = Schema(
     "test store",
     0x1234,
     (*ONE.steps, "ALTER TABLE thing ADD COLUMN more TEXT; INSERT INTO thing VALUES (7, 'a;b', '')"),
+    repeats_on="thing",
 )
 
 MARKS = (*range(60, 64), *range(68, 72))
@@ -89,7 +95,7 @@ def test_schema_grows_by_steps(tmp_path: Path) -> None:
 def test_a_step_that_fails_changes_nothing(tmp_path: Path) -> None:
     """A migration is one transaction: after an error in it the old version is still whole."""
     fill(tmp_path / "store.db", 3)
-    broken = Schema("test store", 0x1234, (*ONE.steps, "DELETE FROM thing; CREATE TABLE thing (id)"))
+    broken = replace(ONE, steps=(*ONE.steps, "DELETE FROM thing; CREATE TABLE thing (id)"))
     with pytest.raises(sqlite3.OperationalError):
         open_writer(tmp_path / "store.db", broken)
     connection = open_reader(tmp_path / "store.db")
@@ -131,8 +137,8 @@ def test_a_newer_version_says_so_twice(tmp_path: Path) -> None:
         path.write_bytes(good)
         with pytest.raises(StoreForeign, match="schema 2, this one knows 1"):
             open_it(path, ONE)
-        assert good.count(b"version_2") == 1
-        path.write_bytes(good.replace(b"version_2", b"version_3"))
+        assert good.count(b"SELECT 2;") == 1
+        path.write_bytes(good.replace(b"SELECT 2;", b"SELECT 3;"))
         with pytest.raises(StoreDamaged):
             open_it(path, ONE)
 

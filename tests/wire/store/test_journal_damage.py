@@ -175,7 +175,7 @@ def test_rows_of_an_older_version_are_read(journal: "Harness") -> None:
     for path in journal.segments():
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.executemany("UPDATE row SET crc = ? WHERE n = ?", older)
-            connection.execute("DROP TABLE version")
+            connection.execute("DROP TRIGGER version")
             connection.execute("PRAGMA user_version = 1")
     assert [row for _, row in journal.rows()] == ROWS
     writer = journal.writer(clock=lambda: ROWS[-1].at_ms)
@@ -188,7 +188,7 @@ def test_rows_of_an_older_version_are_read(journal: "Harness") -> None:
 
 
 @pytest.mark.parametrize("version", [0, 1, 2, 4, 7, 131, -1])
-@pytest.mark.parametrize("since", ["", "DROP TABLE version"])
+@pytest.mark.parametrize("since", ["", "DROP TRIGGER version"])
 def test_another_version_number_is_damage(journal: "Harness", version: int, since: str) -> None:
     """Not a newer arimon, in files of older ones neither: all rows are read, the next writer sets the segment aside."""
     write(journal)
@@ -211,7 +211,8 @@ def test_a_newer_version_is_left_to_a_newer_arimon(journal: "Harness", eventuall
     """Neither is the segment set aside, nor are its rows told as lost, and nothing is written."""
     write(journal)
     last = len(SCHEMA.steps) + 1
-    for statement in ("DROP TABLE version", f"CREATE TABLE version (version_{last} INTEGER)"):
+    repeat = f"CREATE TRIGGER version BEFORE UPDATE ON row WHEN 0 BEGIN SELECT {last}; END"
+    for statement in ("DROP TRIGGER version", repeat):
         execute(journal, -1, statement)
     execute(journal, -1, f"PRAGMA user_version = {last}")
     before = journal.segments()
