@@ -116,6 +116,7 @@ def _jump(lab: "Lab", ms: int) -> None:
     lab.happened["clock.jump"] += 1
     lab.happened["clock.back"] += ms < 0
     lab.clock.jump(ms)
+    lab.pbx.clock_is_set()
 
 
 def _kill_call(lab: "Lab", which: int) -> None:

@@ -73,6 +73,8 @@ class Link:
     """Another client has our name: open, and silent."""
     deaf: bool = False
     """The application was lost: open, answers pings, and brings nothing."""
+    adrift: bool = False
+    """The host's clock was set since it was deaf: its gap begins with the last event, as the clock counts then."""
     due: int = 0
     """When the last frame under way arrives."""
     sent: list[bytes] = field(default_factory=list)
@@ -133,7 +135,7 @@ class Pbx:
             suspect: links of which the journal says that they may be deaf: what these did not bring is not left to
                 looks.
         """
-        unheard = {n for n, link in self._unheard.items() if link.number in suspect}
+        unheard = {n for n, link in self._unheard.items() if link.number in suspect and not link.adrift}
         return [event._replace(dropped=event.dropped and n not in unheard) for n, event in enumerate(self.events)]
 
     def call(self) -> None:
@@ -292,6 +294,11 @@ class Pbx:
         if self.link is not None:
             self._lab.happened["link.deaf"] += 1
             self.link.deaf = True
+
+    def clock_is_set(self) -> None:
+        """The host's clock is."""
+        if self.link is not None and self.link.deaf:
+            self.link.adrift = True
 
     def replace(self) -> None:
         """Somebody else takes our application's name."""
